@@ -1,0 +1,1 @@
+"""Pure metering: integers in, integers out. Times are epoch seconds (UTC), periods half-open."""

@@ -1,0 +1,1 @@
+"""HTTP edges of the daemon: audit sink (TLS), health and metrics, read API (loopback)."""

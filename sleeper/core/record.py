@@ -1,0 +1,77 @@
+"""SleepRecord and restore annotation as values: what was changed, so that it can be undone.
+
+Two copies exist of every original value: the record in our namespace (written before the first
+change) and the restore annotation on the object (written in the same patch as the change). Where
+they disagree, an annotation with matching uid and epoch wins; only whitelisted fields of the
+right type and a plausible size are ever believed (tenants can forge annotations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+
+FieldValue = int | str | bool | None
+"""Original value of one field; None: the field was absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """One workload object. ``kind`` is a key of :data:`sleeper.core.workloads.KINDS`."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One object of a record.
+
+    Attributes:
+        ref: the object.
+        fields: JSON pointer → original value, only of the fields that sleep changes.
+        wave: its start order.
+    """
+
+    ref: ObjectRef
+    fields: Mapping[str, FieldValue]
+    wave: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedRequests:
+    """Requests of the Pods alive at the decision: what sleeping frees.
+
+    Attributes:
+        cpu_millis: milli-cores.
+        memory_bytes: bytes.
+        pods: number of Pods.
+    """
+
+    cpu_millis: int
+    memory_bytes: int
+    pods: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepRecord:
+    """The intent and snapshot of one sleep of one Space (all chunks together)."""
+
+    space_uid: str
+    space_name: str
+    tenant: str
+    epoch: int
+    phase: PowerState
+    reason: Reason
+    horizon: datetime
+    decided_at: datetime
+    entries: tuple[Entry, ...]
+    freed: FreedRequests
+    sleeping_since: datetime | None = None
+    wake_reason: Reason | None = None
+    wake_started_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""Logs and the clock: the edges through which the process sees itself and the time."""
