@@ -1,0 +1,118 @@
+"""What a kind of workload has to say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sleeper.core.jsonpatch import ABSENT, JsonObject, resolve
+from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.record import FieldValue
+
+MAX_BELIEVED_REPLICAS: Final = 1000
+"""Most replicas that a restore annotation alone may ask for.
+
+A tenant can forge the annotation, and a number is all that a forger could gain. A thousand Pods
+are more than one workload of a Space that was idle has, and fewer than hurt a cluster; the
+record, which no tenant can write, may exceed it.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """One field that sleep turns and waking turns back.
+
+    Attributes:
+        pointer: JSON pointer of the field.
+        asleep: value while asleep, from the original value.
+        turns: whether sleep has to change this original value at all.
+        plausible: whether a value found in a record or annotation may be written back;
+            its second argument is the recorded value, None without a record.
+    """
+
+    pointer: str
+    asleep: Callable[[FieldValue], FieldValue]
+    turns: Callable[[FieldValue], bool]
+    plausible: Callable[[FieldValue, FieldValue], bool]
+
+    def read(self, live: JsonObject) -> FieldValue:
+        """The field's value in ``live``; None where it is absent."""
+        found: Any = resolve(live, self.pointer)
+        return None if found is ABSENT else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadKind:
+    """One kind.
+
+    Attributes:
+        kind: ``kind`` of the object.
+        group_version: ``apps/v1``.
+        plural: resource name in paths.
+        replicas: the switch that stops the Pods.
+        guards: further switches, turned in the same patch, only together with ``replicas``.
+        fence: a field that can be moved by one and back without any effect beyond a new
+            ``metadata.generation``; None where an annotation alone already gives one. It is how
+            a wake makes a late sleep write fail that tests the generation.
+        select: the objects of this kind in a Space.
+        ready: whether all wanted Pods of a live object are up and its controller has seen its
+            present generation.
+    """
+
+    kind: str
+    group_version: str
+    plural: str
+    replicas: Switch
+    guards: tuple[Switch, ...] = ()
+    fence: Switch | None = None
+    select: Callable[[SpaceObjects], Iterable[KubeObject]]
+    ready: Callable[[JsonObject], bool]
+
+    def path(self, namespace: str, name: str) -> str:
+        """Absolute path of one object on the API server."""
+        return f"/apis/{self.group_version}/namespaces/{namespace}/{self.plural}/{name}"
+
+    @property
+    def switches(self) -> tuple[Switch, ...]:
+        """Every field that may stand in a record or restore annotation of this kind."""
+        return (self.replicas, *self.guards, *((self.fence,) if self.fence else ()))
+
+    def switch(self, pointer: str) -> Switch | None:
+        """The switch of one field, or None: the field is none of our business."""
+        return next((s for s in self.switches if s.pointer == pointer), None)
+
+
+def is_count(value: FieldValue) -> bool:
+    """Whether a value is a whole number from 0 up; True and False are not numbers here."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def replicas_switch(pointer: str = "/spec/replicas") -> Switch:
+    """The usual switch: a number of replicas (absent means 1) that goes to 0."""
+
+    def plausible(value: FieldValue, recorded: FieldValue) -> bool:
+        if value is None:
+            return True
+        if not is_count(value):
+            return False
+        most = recorded if isinstance(recorded, int) else 0
+        return int(value) <= max(most, MAX_BELIEVED_REPLICAS)
+
+    return Switch(
+        pointer=pointer,
+        asleep=lambda _original: 0,
+        turns=lambda original: original != 0,
+        plausible=plausible,
+    )
+
+
+def pods_are_up(live: JsonObject) -> bool:
+    """``status.readyReplicas`` has reached ``spec.replicas`` of the present generation."""
+    wanted = resolve(live, "/spec/replicas")
+    observed = resolve(live, "/status/observedGeneration")
+    ready = resolve(live, "/status/readyReplicas")
+    generation = resolve(live, "/metadata/generation")
+    if observed is ABSENT or observed < generation:
+        return False
+    return (0 if ready is ABSENT else ready) >= (1 if wanted is ABSENT else wanted)

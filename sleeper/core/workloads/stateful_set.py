@@ -1,0 +1,48 @@
+"""StatefulSets: replicas go to 0, and claims that a scale-down would delete are kept."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sleeper.core.record import FieldValue
+from sleeper.core.workloads.base import (
+    Switch,
+    WorkloadKind,
+    is_count,
+    pods_are_up,
+    replicas_switch,
+)
+
+# With `Delete`, scaling to 0 deletes every claim. The switch to `Retain` must be in the same patch
+# as the replicas: the controller acts on the first of two patches before the second arrives.
+_WHEN_SCALED: Final = Switch(
+    pointer="/spec/persistentVolumeClaimRetentionPolicy/whenScaled",
+    asleep=lambda _original: "Retain",
+    turns=lambda original: original == "Delete",
+    plausible=lambda value, _recorded: value in {"Delete", "Retain"},
+)
+
+
+def _one_more(original: FieldValue) -> FieldValue:
+    return original + 1 if isinstance(original, int) else 1
+
+
+# Unlike for a Deployment, only a change of the spec moves the generation of a StatefulSet. One
+# more old revision kept for a moment changes nothing that anybody could see.
+_HISTORY: Final = Switch(
+    pointer="/spec/revisionHistoryLimit",
+    asleep=_one_more,
+    turns=lambda _original: True,
+    plausible=lambda value, _recorded: value is None or (is_count(value) and int(value) <= 10_000),
+)
+
+STATEFUL_SET: Final = WorkloadKind(
+    kind="StatefulSet",
+    group_version="apps/v1",
+    plural="statefulsets",
+    replicas=replicas_switch(),
+    guards=(_WHEN_SCALED,),
+    fence=_HISTORY,
+    select=lambda objects: objects.stateful_sets,
+    ready=pods_are_up,
+)
