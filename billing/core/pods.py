@@ -53,6 +53,7 @@ class PodCondition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     type: str
     status: str
+    reason: str | None = None
     last_transition_time: str | None = None
 
 
