@@ -1,0 +1,182 @@
+"""The database connection: opened with its schema brought up to date, closed for sure.
+
+SQLite is the default and needs care in three places: replicas on one host share the file, so it
+runs in WAL mode, waits for a lock, and every writer takes the write lock when it begins (a read
+transaction that turns into a write fails at once when somebody else wrote in between).
+aiosqlite's threads keep the process alive, so an engine must be closed whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.url import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from sleeper.errors import StoreError
+from sleeper.store.schema import bring_up_to_date
+
+LOCK_TIMEOUT_SECONDS: Final = 10.0
+"""How long a transaction waits for another writer; ours last milliseconds."""
+
+_BEGIN: Final = "sleeper_begin"
+"""Execution option: the statement that begins a transaction on SQLite, or "" for none."""
+
+
+class Database:
+    """An open database whose schema is the one that this program knows."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        migrate: bool = True,
+        lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+    ) -> Database:
+        """Connect, check the schema and bring it up to date.
+
+        Args:
+            url: SQLAlchemy URL with an async driver, such as ``sqlite+aiosqlite:////path/to.db``.
+            migrate: bring an older schema up to date; otherwise it is refused.
+            lock_timeout_seconds: how long to wait for another process's write.
+
+        Raises:
+            StoreError: it cannot be used; the sentence says what it is and what to do.
+        """
+        parsed = _parse(url)
+        try:
+            engine = create_async_engine(parsed, **_pool_options(parsed, lock_timeout_seconds))
+        except (ArgumentError, InvalidRequestError, ImportError) as error:
+            raise StoreError(
+                f"database.url {url_for_people(parsed)!r} has no usable asyncio driver: {error}"
+            ) from error
+        if parsed.get_backend_name() == "sqlite":
+            _prepare_sqlite(engine, lock_timeout_seconds)
+        database = cls(engine)
+        try:
+            async with database.begin() as connection:
+                await connection.run_sync(bring_up_to_date, migrate=migrate)
+        except DBAPIError as error:
+            await database.close()
+            raise _explained(error, parsed) from error
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write: committed at the end, rolled back on an exception."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads, sees one moment and keeps no writer waiting."""
+        reading = self._engine.execution_options(**{_BEGIN: "BEGIN"})
+        async with reading.begin() as connection:
+            yield connection
+
+    async def checkpoint(self) -> None:
+        """Fold SQLite's write-ahead log back into the file; elsewhere nothing is to be done."""
+        if self._engine.dialect.name == "sqlite":
+            outside = self._engine.execution_options(**{_BEGIN: ""})
+            async with outside.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def close(self) -> None:
+        """Close every connection and end their threads."""
+        await self._engine.dispose()
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def url_for_people(url: URL) -> str:
+    """The URL without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            "database.url cannot be read: expected an SQLAlchemy URL such as "
+            "sqlite+aiosqlite:////var/lib/sleeper/sleeper.db"
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        # ":memory:" and the "file:" form of a URI are SQLite's own to judge.
+        path = parsed.database or ""
+        directory = Path() if path.startswith((":memory:", "file:")) else Path(path).parent
+        if not directory.is_dir():
+            raise StoreError(
+                f"the directory of the database, {directory}, does not exist: create it, or "
+                "set database.url"
+            )
+    return parsed
+
+
+def _pool_options(url: URL, lock_timeout_seconds: float) -> dict[str, object]:
+    if url.get_backend_name() != "sqlite":
+        return {"pool_pre_ping": True}
+    return {"connect_args": {"timeout": lock_timeout_seconds}}
+
+
+def _prepare_sqlite(engine: AsyncEngine, lock_timeout_seconds: float) -> None:
+    """Set each connection's pragmas, and begin transactions ourselves."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # The driver would begin transactions late and only before some statements.
+        connection.isolation_level = None
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {int(lock_timeout_seconds * 1000)}")
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # WAL stays consistent so; a power cut may lose the last commits, which is a gap.
+            cursor.execute("PRAGMA synchronous = NORMAL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.close()
+        except BaseException:
+            connection.close()  # the pool does not know it yet, and its thread would stay
+            raise
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        statement: str = connection.get_execution_options().get(_BEGIN, "BEGIN IMMEDIATE")
+        if statement:
+            connection.exec_driver_sql(statement)
+
+
+def _explained(error: DBAPIError, url: URL) -> StoreError:
+    """The sentence for a database that refuses."""
+    shown = url_for_people(url)
+    said = str(error.orig)
+    if "locked" in said or "busy" in said:
+        what = "is locked by another process: stop it, or give each replica its own database"
+    elif "readonly" in said or "read-only" in said:
+        what = "is read-only: give this user the right to write the file and its directory"
+    elif "not a database" in said or "malformed" in said:
+        what = "is not a database or is damaged: move the file away, or set database.url"
+    elif "unable to open" in said:
+        what = "cannot be opened: check that the path is a file that this user may write"
+    elif "full" in said:
+        what = "cannot grow because the disk is full: free some space"
+    else:
+        what = f"cannot be used: {said}"
+    return StoreError(f"the database {shown} {what}")
