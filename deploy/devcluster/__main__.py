@@ -1,0 +1,5 @@
+"""Entry point of ``deploy/devcluster/run``."""
+
+from devcluster.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,117 @@
+"""``deploy/devcluster/run [OPTIONS] [CMD…]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from devcluster import facts, isolation, options
+from devcluster.build import cache_directory, ensure_binaries
+from devcluster.errors import DevclusterError
+from devcluster.launcher import launch
+from devcluster.site import Site, choose_ports
+
+_EXIT_OURS: Final = 125
+"""Exit code when the cluster could not be had; every other code is the command's."""
+
+_HINT: Final = """\
+a cluster of your own; try: kubectl get nodes
+  kubectl --kubeconfig $DEVCLUSTER_KUBECONFIG_ALICE get pods -A   # as an engineer
+  curl -H 'Host: web.example.com' $DEVCLUSTER_INGRESS_URL         # through the ingress controller
+  env | grep DEVCLUSTER_                                          # what else there is
+  exit                                                            # and everything is gone"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; the exit code is the command's, or 125 if there was no cluster."""
+    try:
+        return _main(_parse(arguments))
+    except DevclusterError as error:
+        _say(str(error))
+        return _EXIT_OURS
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    settings = options.read_options(os.environ)
+    command = arguments.command or _shell()
+    if os.environ.get("DEVCLUSTER_USE_KUBECONFIG") == "1":
+        os.execvpe(command[0], command, facts.existing_cluster(os.environ))
+    binaries = ensure_binaries(_say)
+    if arguments.build_only:
+        return 0
+
+    def body(surroundings: isolation.Surroundings) -> int:
+        site = Site(
+            directory=surroundings.directory,
+            binaries=binaries,
+            options=settings,
+            ports=choose_ports(settings.ports, isolated=surroundings.isolated),
+            isolated=surroundings.isolated,
+        )
+        return asyncio.run(launch(site, surroundings, command, say=_say))
+
+    reason = isolation.why_not() if settings.isolate else "DEVCLUSTER_ISOLATION is off"
+    if reason is None:
+        return isolation.run_isolated(_reporting(body), mount_point=cache_directory() / "mnt")
+    _say(
+        f"no namespaces ({reason}): the cluster runs on free ports of this machine and Pods have "
+        "no addresses that answer, so what needs Pod traffic is left out"
+    )
+    return isolation.run_plain(_reporting(body))
+
+
+def _reporting(body: isolation.Body) -> isolation.Body:
+    """``body`` with its errors as sentences: it runs in a process of its own."""
+
+    def run(surroundings: isolation.Surroundings) -> int:
+        try:
+            return body(surroundings)
+        except* DevclusterError as errors:
+            for error in _leaves(errors):
+                _say(str(error))
+        return _EXIT_OURS
+
+    return run
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="deploy/devcluster/run",
+        description="Run CMD in a fresh Kubernetes cluster, and take it down afterwards.",
+        epilog=f"{options.__doc__}\n{facts.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--build-only", action="store_true", help="compile what is missing and start nothing"
+    )
+    parser.add_argument(
+        "command",
+        metavar="CMD",
+        nargs=argparse.REMAINDER,
+        help="the command and its arguments; an interactive shell if there is none",
+    )
+    return parser.parse_args(arguments)
+
+
+def _shell() -> list[str]:
+    _say(_HINT)
+    return [os.environ.get("SHELL", "/bin/sh")]
+
+
+def _say(text: str) -> None:
+    print(f"devcluster: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Small servers of our own that run as components."""
