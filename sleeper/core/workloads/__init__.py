@@ -13,8 +13,6 @@ from sleeper.core.workloads.base import Switch, WorkloadKind
 from sleeper.core.workloads.deployment import DEPLOYMENT
 from sleeper.core.workloads.stateful_set import STATEFUL_SET
 
-KINDS: Final[Mapping[str, WorkloadKind]] = {
-    kind.kind: kind for kind in (DEPLOYMENT, STATEFUL_SET)
-}
+KINDS: Final[Mapping[str, WorkloadKind]] = {kind.kind: kind for kind in (DEPLOYMENT, STATEFUL_SET)}
 
 __all__ = ["KINDS", "Switch", "WorkloadKind"]

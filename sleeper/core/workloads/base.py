@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from sleeper.core.jsonpatch import ABSENT, JsonObject, resolve
 from sleeper.core.objects import KubeObject, SpaceObjects
@@ -83,7 +83,7 @@ class WorkloadKind:
         return next((s for s in self.switches if s.pointer == pointer), None)
 
 
-def is_count(value: FieldValue) -> bool:
+def is_count(value: FieldValue) -> TypeGuard[int]:
     """Whether a value is a whole number from 0 up; True and False are not numbers here."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -97,7 +97,7 @@ def replicas_switch(pointer: str = "/spec/replicas") -> Switch:
         if not is_count(value):
             return False
         most = recorded if isinstance(recorded, int) else 0
-        return int(value) <= max(most, MAX_BELIEVED_REPLICAS)
+        return value <= max(most, MAX_BELIEVED_REPLICAS)
 
     return Switch(
         pointer=pointer,

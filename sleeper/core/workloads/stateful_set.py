@@ -23,17 +23,22 @@ _WHEN_SCALED: Final = Switch(
 )
 
 
-def _one_more(original: FieldValue) -> FieldValue:
-    return original + 1 if isinstance(original, int) else 1
+_INT32_MAX: Final = 2**31 - 1
+
+
+def _one_beside(original: FieldValue) -> FieldValue:
+    if not isinstance(original, int):
+        return 1
+    return original + 1 if original < _INT32_MAX else original - 1
 
 
 # Unlike for a Deployment, only a change of the spec moves the generation of a StatefulSet. One
 # more old revision kept for a moment changes nothing that anybody could see.
 _HISTORY: Final = Switch(
     pointer="/spec/revisionHistoryLimit",
-    asleep=_one_more,
+    asleep=_one_beside,
     turns=lambda _original: True,
-    plausible=lambda value, _recorded: value is None or (is_count(value) and int(value) <= 10_000),
+    plausible=lambda value, _recorded: value is None or (is_count(value) and value <= _INT32_MAX),
 )
 
 STATEFUL_SET: Final = WorkloadKind(

@@ -1,0 +1,234 @@
+"""The sleep plan: which objects, in which order, and the next step for one of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from sleeper.core import jsonpatch
+from sleeper.core.jsonpatch import ABSENT, JsonObject, JsonOp, resolve
+from sleeper.core.managed_fields import disown_ops, owners_of
+from sleeper.core.names import EPOCH, EXCLUDE, WAVE
+from sleeper.core.notes import (
+    NOTE_POINTER,
+    RestoreNote,
+    encode_note,
+    note_on,
+    raw_note,
+)
+from sleeper.core.objects import KubeObject, Namespace, SpaceObjects
+from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
+from sleeper.core.steps import Amend, Left, Patch, PatchPurpose, Settled, Step, WhyLeft
+from sleeper.core.workloads import KINDS, WorkloadKind
+
+_ANNOTATIONS = "/metadata/annotations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleepable:
+    """One workload of a Space that sleep would stop."""
+
+    kind: WorkloadKind
+    ref: ObjectRef
+    wave: int
+
+
+def as_json(obj: KubeObject) -> dict[str, Any]:
+    """A sparse object as plain JSON; absent fields are null, which reads as absent."""
+    value: dict[str, Any] = msgspec.to_builtins(obj)
+    return value
+
+
+def sleepable(objects: SpaceObjects) -> tuple[Sleepable, ...]:
+    """The workloads that sleep would stop: of a known kind, running, not excluded, not going.
+
+    One whose owner has it at zero is not among them, whoever put it there: it is never recorded,
+    so no wake brings up what was not up.
+    """
+    found = []
+    for kind in KINDS.values():
+        for obj in kind.select(objects):
+            meta = obj.metadata
+            excluded = (meta.annotation(EXCLUDE) or "false").strip().lower() != "false"
+            if excluded or meta.deletion_timestamp is not None:
+                continue
+            if not kind.replicas.turns(kind.replicas.read(as_json(obj))):
+                continue
+            ref = ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid)
+            found.append(Sleepable(kind=kind, ref=ref, wave=wave_of(obj)))
+    return tuple(sorted(found, key=lambda s: (s.wave, s.ref.kind, s.ref.name)))
+
+
+def wave_of(obj: KubeObject) -> int:
+    """Start order of a workload; one that cannot be read counts as 0."""
+    try:
+        return int(obj.metadata.annotation(WAVE) or "0")
+    except ValueError:
+        return 0
+
+
+def waves(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], ...]:
+    """Entries grouped by wave in start order; sleep goes through them backwards."""
+    ordered = sorted(entries, key=lambda e: (e.wave, e.ref.kind, e.ref.name))
+    return tuple(tuple(group) for _, group in groupby(ordered, key=lambda e: e.wave))
+
+
+def next_epoch(
+    namespace: Namespace, records: Iterable[SleepRecord], notes: Iterable[RestoreNote]
+) -> int:
+    """One more than the largest epoch of all copies, so that no epoch is ever used twice."""
+    annotated = namespace.metadata.annotation(EPOCH) or "0"
+    known = [int(annotated) if annotated.isdecimal() else 0]
+    known += [record.epoch for record in records if record.space_uid == namespace.metadata.uid]
+    known += [note.epoch for note in notes if note.space_uid == namespace.metadata.uid]
+    return max(known) + 1
+
+
+def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:
+    """The record's entry for a live object; None if it has nothing to stop."""
+    fields = _originals(live, kind, kept={})
+    if fields is None:
+        return None
+    meta = live["metadata"]
+    ref = ObjectRef(kind=kind.kind, name=meta["name"], uid=meta["uid"])
+    return Entry(ref=ref, fields=fields, wave=wave)
+
+
+def sleep_step(
+    live: JsonObject, *, entry: Entry, space_uid: str, epoch: int, untouched: bool
+) -> Step:
+    """The next step towards sleep for one recorded object.
+
+    Args:
+        live: the object as the API server just returned it.
+        entry: its entry in the record.
+        space_uid: uid of the namespace.
+        epoch: number of this sleep.
+        untouched: no sleep patch for this object has been sent since the record was created, for
+            sure. Only then is a field at its sleep value the owner's doing; otherwise it may be
+            ours with the annotation stripped, and its recorded original value is kept.
+    """
+    kind = KINDS[entry.ref.kind]
+    if (left := left_alone(live, entry.ref)) is not None:
+        return left
+    note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
+    if isinstance(note, RestoreNote):
+        return _after_patch(live, kind=kind, note=note, entry=entry, epoch=epoch)
+    fields = _originals(live, kind, kept={} if untouched else entry.fields)
+    if fields is None:
+        return Amend(entry=None)
+    if fields != entry.fields:
+        return Amend(entry=replace(entry, fields=fields))
+    return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
+
+
+def left_alone(live: JsonObject, ref: ObjectRef) -> Left | None:
+    """Why a live object is not the recorded one any more, or None."""
+    if resolve(live, "/metadata/uid") != ref.uid:
+        message = f"{ref.kind}/{ref.name} was deleted and created again by its owner"
+        return Left(why=WhyLeft.REPLACED, message=message)
+    if resolve(live, "/metadata/deletionTimestamp") is not ABSENT:
+        message = f"{ref.kind}/{ref.name} is being deleted by its owner"
+        return Left(why=WhyLeft.GONE, message=message)
+    return None
+
+
+def note_ops(live: JsonObject, note: RestoreNote) -> tuple[Sequence[JsonOp], Sequence[JsonOp]]:
+    """Preconditions and operations that put a note on an object in place of what is there.
+
+    The precondition holds for the annotation that was read: absent, or (forged) that very text.
+    """
+    if _is_bare(live):
+        before = [jsonpatch.test(_ANNOTATIONS, None)]
+        change = [jsonpatch.add(_ANNOTATIONS, {})]
+    else:
+        before = [jsonpatch.test(NOTE_POINTER, raw_note(live))]
+        change = []
+    return before, [*change, jsonpatch.add(NOTE_POINTER, encode_note(note))]
+
+
+def put(path: str, *, current: FieldValue, wanted: FieldValue) -> JsonOp:
+    """The operation that brings one field from a known value to another; None means absent."""
+    if wanted is None:
+        return jsonpatch.remove(path)
+    return jsonpatch.add(path, wanted) if current is None else jsonpatch.replace(path, wanted)
+
+
+def _is_bare(live: JsonObject) -> bool:
+    found = resolve(live, _ANNOTATIONS)
+    return found is ABSENT or found is None
+
+
+def _originals(
+    live: JsonObject, kind: WorkloadKind, *, kept: Mapping[str, FieldValue]
+) -> dict[str, FieldValue] | None:
+    """Values of the fields that sleep turns; None if the Pods are stopped already.
+
+    ``kept`` are recorded originals that stand where the live value is their sleep value.
+    """
+    found: dict[str, FieldValue] = {}
+    for switch in (kind.replicas, *kind.guards):
+        value, path = switch.read(live), switch.pointer
+        if path in kept and value == switch.asleep(kept[path]):
+            value = kept[path]
+        if switch.turns(value):
+            found[path] = value
+        elif switch is kind.replicas:
+            return None
+    return found
+
+
+def _after_patch(
+    live: JsonObject, *, kind: WorkloadKind, note: RestoreNote, entry: Entry, epoch: int
+) -> Step:
+    name = f"{entry.ref.kind}/{entry.ref.name}"
+    if note.epoch != epoch:
+        message = f"{name} carries the restore annotation of sleep {note.epoch}, not of {epoch}"
+        return Left(why=WhyLeft.OTHER_EPOCH, message=message)
+    for path, original in note.fields.items():
+        switch = kind.switch(path)
+        if switch is not None and switch.read(live) != switch.asleep(original):
+            message = f"{name} was changed by its owner at {path} while it was falling asleep"
+            return Left(why=WhyLeft.OWNER_CHANGED, message=message)
+    ops = disown_ops(live, note.owners)
+    if not ops:
+        return Settled()
+    return Patch(purpose=PatchPurpose.DISOWN, ops=(*own_note(live), *ops))
+
+
+def own_note(live: JsonObject) -> tuple[JsonOp, ...]:
+    """Preconditions: it is this object, and its note is the one that was read."""
+    return (
+        jsonpatch.test("/metadata/uid", resolve(live, "/metadata/uid")),
+        jsonpatch.test(NOTE_POINTER, raw_note(live)),
+    )
+
+
+def _sleep_patch(
+    live: JsonObject, *, kind: WorkloadKind, entry: Entry, space_uid: str, epoch: int
+) -> Patch:
+    note = RestoreNote(
+        space_uid=space_uid,
+        epoch=epoch,
+        uid=entry.ref.uid,
+        fields=entry.fields,
+        owners=owners_of(live, entry.fields),
+    )
+    before: list[JsonOp] = [
+        jsonpatch.test("/metadata/uid", entry.ref.uid),
+        jsonpatch.test("/metadata/generation", resolve(live, "/metadata/generation")),
+    ]
+    change: list[JsonOp] = []
+    for path, original in entry.fields.items():
+        switch = kind.switch(path)
+        assert switch is not None, path
+        current, asleep = switch.read(live), switch.asleep(original)
+        before.append(jsonpatch.test(path, current))
+        if current != asleep:
+            change.append(put(path, current=current, wanted=asleep))
+    note_before, note_change = note_ops(live, note)
+    return Patch(purpose=PatchPurpose.SLEEP, ops=(*before, *note_before, *change, *note_change))
