@@ -1,0 +1,68 @@
+"""Where the API server is and who we are: kubeconfig or the Pod's own ServiceAccount.
+
+kubernetes_asyncio reads both and refreshes the in-cluster token; a kubeconfig's token file or
+exec plug-in is read again by loading anew, which the client does when it meets a 401.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubernetes_asyncio import config
+from kubernetes_asyncio.client import Configuration
+
+from sleeper.errors import ConfigError
+
+
+class Credentials:
+    """A source of client configurations; :meth:`load` may be called again to refresh."""
+
+    def __init__(self, *, kubeconfig: Path | None, context: str | None) -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+
+    async def load(self) -> Configuration:
+        """Read the configuration now.
+
+        Raises:
+            ConfigError: there is none, or it cannot be used.
+        """
+        configuration = Configuration()
+        try:
+            if self._kubeconfig is None:
+                config.load_incluster_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
+            else:
+                await config.load_kube_config(
+                    config_file=str(self._kubeconfig),
+                    context=self._context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+        except (config.ConfigException, OSError, ValueError) as error:
+            where = (
+                f"kubeconfig {self._kubeconfig}"
+                if self._kubeconfig
+                else "the Pod's ServiceAccount (no kubeconfig is set)"
+            )
+            raise ConfigError(f"cannot read cluster access from {where}: {error}") from error
+        return configuration
+
+
+class FixedCredentials:
+    """One server and one token, as tests and tools use them."""
+
+    def __init__(self, url: str, *, token: str | None = None, ca_file: Path | None = None) -> None:
+        self._url = url
+        self._token = token
+        self._ca_file = ca_file
+
+    async def load(self) -> Configuration:
+        """The same configuration every time."""
+        configuration = Configuration(host=self._url.rstrip("/"))
+        if self._ca_file is not None:
+            configuration.ssl_ca_cert = str(self._ca_file)
+        if self._token is not None:
+            configuration.api_key["BearerToken"] = f"Bearer {self._token}"
+        return configuration
