@@ -1,0 +1,58 @@
+"""The fold of activity: per Space, the latest proof of use and the latest touch.
+
+Merging is commutative, associative, idempotent and monotone, so the order of events, duplicates
+and replays do not matter, and two processes may fold the same events apart and merge later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metrics.core.signals import Activity, ActorClass
+
+TOUCHERS = frozenset({ActorClass.HUMAN, ActorClass.DEPLOYER})
+"""Who can touch a Space: their requests through the API wake it and take back its sleep."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceActivity:
+    """What is known of one Space's use.
+
+    Attributes:
+        latest: the latest activity of any kind.
+        touch: the latest activity of a person or deployer through the API; None: none known.
+    """
+
+    latest: Activity
+    touch: Activity | None = None
+
+    @classmethod
+    def of(cls, activity: Activity) -> SpaceActivity:
+        """The fold of a single activity."""
+        return cls(latest=activity, touch=activity if activity.actor in TOUCHERS else None)
+
+    def merge(self, other: SpaceActivity) -> SpaceActivity:
+        """Whatever is later of both; returns ``self`` unchanged where ``other`` adds nothing."""
+        latest = later(self.latest, other.latest)
+        touch = self.touch
+        if other.touch is not None:
+            touch = other.touch if touch is None else later(touch, other.touch)
+        if latest is self.latest and touch is self.touch:
+            return self
+        return SpaceActivity(latest=latest, touch=touch)
+
+
+def later(one: Activity, other: Activity) -> Activity:
+    """The later of two; at the same instant a fixed order of their contents decides."""
+    return other if _order(other) > _order(one) else one
+
+
+def _order(activity: Activity) -> tuple[object, ...]:
+    return (
+        activity.at,
+        activity.signal,
+        activity.source,
+        activity.actor,
+        activity.verb,
+        activity.resource,
+    )

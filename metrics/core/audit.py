@@ -1,0 +1,285 @@
+"""Which audit events are proof that somebody used a Space.
+
+The rules, in the order in which they are applied; the cheapest that drop the most come first.
+They restate the audit API's own semantics (``audit.k8s.io/v1``, ``staging/src/k8s.io/apiserver``):
+
+====  ==============================================================================  ============
+step  rule                                                                            fate
+====  ==============================================================================  ============
+1     no object, no namespace (cluster-wide requests, health checks)                  NotASpace
+2     the namespace is not a Space                                                    NotASpace
+3     stage ``RequestReceived``                                                       OtherStage
+4     a stream's ``ResponseComplete`` or ``Panic`` closes it, whoever ran it          (closes)
+5     ``ResponseStarted`` of anything but a stream; ``Panic``                         OtherStage
+6     verb ``watch``: clients watch again for ever                                    Watch
+7     ``leases``; ``namespaces`` except ``delete`` (polling a Namespace object is     Ignored
+      attributed to that namespace)
+8     the decision is not ``allow``; code 401, 403, 429 or ≥ 500: a stranger must     Refused
+      not keep a Space awake; other 4xx are a person who mistyped
+9     our own user agent, whoever runs it                                             Own
+10    the effective user (impersonated, else authenticated) is a controller or        Controller
+      nobody; an allow-listed service account is a deployer                           Anonymous
+11    a discounted user agent (GitOps, polling dashboards), except for exec, attach   Discounted
+      and port-forward: nobody polls by terminal
+12    all else                                                                        Counted
+====  ==============================================================================  ============
+
+User agents are chosen by the client, so they only ever discount. The verb of a stream is ``get``
+over WebSockets and ``create`` over SPDY, so streams are told by their subresource alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from metrics.core.signals import ActorClass
+
+
+class User(msgspec.Struct, frozen=True, gc=False):
+    """``user`` or ``impersonatedUser``."""
+
+    username: str = ""
+
+
+class ObjectRef(msgspec.Struct, frozen=True, gc=False):
+    """``objectRef``: set for every resource request, lists included."""
+
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+class ResponseStatus(msgspec.Struct, frozen=True, gc=False):
+    """``responseStatus``."""
+
+    code: int = 0
+
+
+class Annotations(msgspec.Struct, frozen=True, gc=False):
+    """``annotations``; only the authorizer's decision."""
+
+    decision: str | None = msgspec.field(default=None, name="authorization.k8s.io/decision")
+
+
+class AuditEvent(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """One ``audit.k8s.io/v1`` Event: the fields that the rules read, decoded off the wire.
+
+    Times stay text until an event counts: most do not.
+    """
+
+    stage: str
+    audit_id: str = msgspec.field(default="", name="auditID")
+    verb: str = ""
+    user: User = User()
+    object_ref: ObjectRef | None = None
+    stage_timestamp: str = ""
+    impersonated_user: User | None = None
+    response_status: ResponseStatus | None = None
+    user_agent: str = ""
+    annotations: Annotations | None = None
+    request_received_timestamp: str = ""
+
+    @property
+    def effective_user(self) -> str:
+        """Name of the user in whose name the request was carried out."""
+        return (self.impersonated_user or self.user).username
+
+
+class Fate(StrEnum):
+    """What became of an event; metric label."""
+
+    COUNTED = "Counted"
+    NOT_A_SPACE = "NotASpace"
+    OTHER_STAGE = "OtherStage"
+    WATCH = "Watch"
+    IGNORED = "Ignored"
+    REFUSED = "Refused"
+    OWN = "Own"
+    CONTROLLER = "Controller"
+    ANONYMOUS = "Anonymous"
+    DISCOUNTED = "Discounted"
+
+
+STREAMS: Final = frozenset(
+    {
+        ("pods", "exec"),
+        ("pods", "attach"),
+        ("pods", "portforward"),
+        ("pods", "log"),
+        ("pods", "proxy"),
+        ("services", "proxy"),
+    }
+)
+"""Long-running requests (other than watches): they emit ``ResponseStarted`` and hold while open."""
+
+TERMINALS: Final = frozenset({"exec", "attach", "portforward"})
+"""Streams that only a person opens; a discounted user agent does not discount them."""
+
+CONTROLLER_PREFIXES: Final = (
+    "system:serviceaccount:",
+    "system:node:",
+    "system:kube-",
+    "system:apiserver",
+    "system:aggregator",
+    "system:bootstrap:",
+    "eks:",
+    "gke-",
+    "azure-",
+)
+"""User names of machines. Not here on purpose: ``masterclient`` and ``system:masters``, which is
+how a human administrator shows on AKS."""
+
+CONTROLLER_NAMES: Final = frozenset({"aksService"})
+ANONYMOUS_NAMES: Final = frozenset({"system:anonymous", ""})
+
+DEFAULT_DISCOUNTED_AGENTS: Final = (
+    "argocd*",
+    "flux*",
+    "kustomize-controller*",
+    "helm-controller*",
+    "source-controller*",
+    "kube-state-metrics*",
+    "metrics-server*",
+    "Prometheus/*",
+    "dashboard*",
+    "kubernetes-dashboard*",
+    "headlamp*",
+)
+"""Clients that poll on nobody's behalf; ``*`` stands for any ending."""
+
+_REFUSED_CODES: Final = frozenset({401, 403, 429})
+_CACHED_USERS: Final = 10_000
+
+
+class StreamEdge(StrEnum):
+    """What an event says about a stream."""
+
+    OPENS = "opens"
+    CLOSES = "closes"
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What one event means.
+
+    Attributes:
+        fate: why it counts or does not.
+        actor: who, where the rules came so far as to ask.
+        edge: it opens or closes a stream.
+    """
+
+    fate: Fate
+    actor: ActorClass | None = None
+    edge: StreamEdge | None = None
+
+
+_NOT_A_SPACE: Final = Reading(Fate.NOT_A_SPACE)
+_OTHER_STAGE: Final = Reading(Fate.OTHER_STAGE)
+_WATCH: Final = Reading(Fate.WATCH)
+_IGNORED: Final = Reading(Fate.IGNORED)
+_REFUSED: Final = Reading(Fate.REFUSED)
+_OWN: Final = Reading(Fate.OWN, ActorClass.SELF)
+_NOT_COUNTED: Final = {
+    ActorClass.CONTROLLER: Reading(Fate.CONTROLLER, ActorClass.CONTROLLER),
+    ActorClass.ANONYMOUS: Reading(Fate.ANONYMOUS, ActorClass.ANONYMOUS),
+}
+_DISCOUNTED: Final = {
+    actor: Reading(Fate.DISCOUNTED, actor) for actor in (ActorClass.HUMAN, ActorClass.DEPLOYER)
+}
+_COUNTED: Final = {
+    (actor, edge): Reading(Fate.COUNTED, actor, edge)
+    for actor in (ActorClass.HUMAN, ActorClass.DEPLOYER)
+    for edge in (None, *StreamEdge)
+}
+
+
+class AuditRules:
+    """The rules with what an installation may set; reading an event has no side effects.
+
+    Args:
+        own_agent: prefix of our own user agent.
+        deployers: user names of service accounts (or provider users) that count as deployers.
+        discounted_agents: user agents that do not count, a trailing ``*`` for any ending.
+    """
+
+    def __init__(
+        self,
+        *,
+        own_agent: str,
+        deployers: Iterable[str] = (),
+        discounted_agents: Iterable[str] = DEFAULT_DISCOUNTED_AGENTS,
+    ) -> None:
+        patterns = tuple(discounted_agents)
+        self._own_agent = own_agent
+        self._deployers = frozenset(deployers)
+        self._agent_prefixes = tuple(p[:-1] for p in patterns if p.endswith("*"))
+        self._agents = frozenset(p for p in patterns if not p.endswith("*"))
+        self._actors: dict[str, ActorClass] = {}
+
+    def read(self, event: AuditEvent, is_space: Callable[[str], bool]) -> Reading:
+        """What ``event`` means; the table in the module's docstring."""
+        ref = event.object_ref
+        if ref is None or not ref.namespace or not is_space(ref.namespace):
+            return _NOT_A_SPACE
+        stage = event.stage
+        is_stream = (ref.resource, ref.subresource) in STREAMS if ref.subresource else False
+        if stage == "ResponseComplete":
+            reading = self._count(event, ref, StreamEdge.CLOSES if is_stream else None)
+        elif stage == "ResponseStarted" and is_stream:
+            return self._count(event, ref, StreamEdge.OPENS)
+        else:
+            reading = _OTHER_STAGE
+            is_stream = is_stream and stage == "Panic"
+        if is_stream and reading.edge is None:
+            return Reading(reading.fate, reading.actor, StreamEdge.CLOSES)
+        return reading
+
+    def actor(self, username: str) -> ActorClass:
+        """The class of a user name."""
+        actor = self._actors.get(username)
+        if actor is None:
+            if len(self._actors) >= _CACHED_USERS:
+                self._actors.clear()
+            actor = self._actors[username] = self._classify(username)
+        return actor
+
+    def _count(  # noqa: PLR0911 one return per rule of the table
+        self, event: AuditEvent, ref: ObjectRef, edge: StreamEdge | None
+    ) -> Reading:
+        if event.verb == "watch":
+            return _WATCH
+        resource = ref.resource
+        if resource == "leases" or (resource == "namespaces" and event.verb != "delete"):
+            return _IGNORED
+        status = event.response_status
+        code = 0 if status is None else status.code
+        if code >= 500 or code in _REFUSED_CODES:  # noqa: PLR2004 HTTP's own classes
+            return _REFUSED
+        decision = None if event.annotations is None else event.annotations.decision
+        if decision is not None and decision != "allow":
+            return _REFUSED
+        agent = event.user_agent
+        if agent.startswith(self._own_agent):
+            return _OWN
+        actor = self.actor(event.effective_user)
+        if actor in _NOT_COUNTED:
+            return _NOT_COUNTED[actor]
+        if ref.subresource not in TERMINALS and self._is_discounted(agent):
+            return _DISCOUNTED[actor]
+        return _COUNTED[actor, edge]
+
+    def _is_discounted(self, agent: str) -> bool:
+        return agent in self._agents or agent.startswith(self._agent_prefixes)
+
+    def _classify(self, username: str) -> ActorClass:
+        if username in self._deployers:
+            return ActorClass.DEPLOYER
+        if username in ANONYMOUS_NAMES:
+            return ActorClass.ANONYMOUS
+        if username in CONTROLLER_NAMES or username.startswith(CONTROLLER_PREFIXES):
+            return ActorClass.CONTROLLER
+        return ActorClass.HUMAN

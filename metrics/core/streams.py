@@ -1,0 +1,148 @@
+"""Open streams: exec, attach, port-forward, followed logs and proxied connections.
+
+A stream is told by (API server, audit id, user). Its opening and its end may arrive in any order,
+twice, or not at all, so records merge like activity does, and an end that comes first is kept. An
+end that is lost must not pin a Space for ever: a stream holds for at most a bound (and no longer
+than its Pod exists). A gap may hide an end, so a stream known to be open holds to that bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from metrics.core.signals import OpenStream
+
+StreamKey = tuple[str, str, str]
+"""API server, audit id, user name."""
+
+PodIsGone = Callable[[str, str], bool]
+"""Whether the Pod of that Space and name is surely no longer there."""
+
+POD_GRACE: Final = timedelta(minutes=1)
+"""A younger stream is not asked for its Pod: our view of Pods may be the older of the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRecord:
+    """What is known of one stream.
+
+    Attributes:
+        apiserver: name of the API server that carries it.
+        audit_id: the request's audit id.
+        user: effective user name.
+        space_name: the Space.
+        resource: ``pods/exec``, ``services/proxy``, …
+        target: name of the Pod or Service.
+        started_at: when it was opened, on our clock.
+        closed_at: when it ended; None: no end is known.
+    """
+
+    apiserver: str
+    audit_id: str
+    user: str
+    space_name: str
+    resource: str
+    target: str
+    started_at: datetime
+    closed_at: datetime | None = None
+
+    @property
+    def key(self) -> StreamKey:
+        """Identity."""
+        return (self.apiserver, self.audit_id, self.user)
+
+    def merge(self, other: StreamRecord) -> StreamRecord:
+        """Both pieces of knowledge of the same stream; ``self`` where ``other`` adds nothing."""
+        started_at = min(self.started_at, other.started_at)
+        ends = [end for end in (self.closed_at, other.closed_at) if end is not None]
+        closed_at = max(ends, default=None)
+        if started_at == self.started_at and closed_at == self.closed_at:
+            return self
+        return replace(self, started_at=started_at, closed_at=closed_at)
+
+
+class StreamTable:
+    """All streams of the last hours, bounded in number.
+
+    Args:
+        bound: how long a stream without a known end holds.
+        capacity: most records that are kept.
+    """
+
+    def __init__(self, *, bound: timedelta, capacity: int = 20_000) -> None:
+        self._bound = bound
+        self._capacity = capacity
+        self._records: dict[StreamKey, StreamRecord] = {}
+        self._of_space: dict[str, set[StreamKey]] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: StreamRecord) -> StreamRecord | None:
+        """Merge a record.
+
+        Returns:
+            What is now known of the stream.  None: there is no room for a new one; whoever
+            reports it must treat this as something lost.
+        """
+        known = self._records.get(record.key)
+        if known is None:
+            if len(self._records) >= self._capacity:
+                return None
+            merged = record
+            self._of_space.setdefault(record.space_name, set()).add(record.key)
+        else:
+            merged = known.merge(record)
+        self._records[record.key] = merged
+        return merged
+
+    def open_in(
+        self, space_name: str, now: datetime, pod_is_gone: PodIsGone
+    ) -> tuple[OpenStream, ...]:
+        """Streams of a Space that are, or may still be, open; oldest first."""
+        held = [
+            record
+            for key in self._of_space.get(space_name, ())
+            if (record := self._records[key]).closed_at is None
+            and now < record.started_at + self._bound
+            and not self._lost_its_pod(record, now, pod_is_gone)
+        ]
+        held.sort(key=lambda record: (record.started_at, record.key))
+        return tuple(
+            OpenStream(
+                apiserver=record.apiserver,
+                audit_id=record.audit_id,
+                user=record.user,
+                space_name=record.space_name,
+                resource=record.resource,
+                started_at=record.started_at,
+                holds_until=record.started_at + self._bound,
+            )
+            for record in held
+        )
+
+    def expire(self, now: datetime) -> None:
+        """Forget streams whose bound has passed; until then their ends must be remembered."""
+        old = [key for key, r in self._records.items() if now >= r.started_at + self._bound]
+        for key in old:
+            record = self._records.pop(key)
+            keys = self._of_space[record.space_name]
+            keys.discard(key)
+            if not keys:
+                del self._of_space[record.space_name]
+
+    def extend(self, records: Iterable[StreamRecord]) -> None:
+        """Merge many, as read from the store."""
+        for record in records:
+            self.add(record)
+
+    @staticmethod
+    def _lost_its_pod(record: StreamRecord, now: datetime, pod_is_gone: PodIsGone) -> bool:
+        return (
+            record.resource.startswith("pods/")
+            and now - record.started_at >= POD_GRACE
+            and pod_is_gone(record.space_name, record.target)
+        )
