@@ -33,8 +33,9 @@ _BEGIN: Final = "sleeper_begin"
 class Database:
     """An open database whose schema is the one that this program knows."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, url: URL) -> None:
         self._engine = engine
+        self._url = url
 
     @classmethod
     async def open(
@@ -63,13 +64,10 @@ class Database:
             ) from error
         if parsed.get_backend_name() == "sqlite":
             _prepare_sqlite(engine, lock_timeout_seconds)
-        database = cls(engine)
+        database = cls(engine, parsed)
         try:
             async with database.begin() as connection:
                 await connection.run_sync(bring_up_to_date, migrate=migrate)
-        except DBAPIError as error:
-            await database.close()
-            raise _explained(error, parsed) from error
         except BaseException:
             await database.close()
             raise
@@ -77,23 +75,40 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that may write: committed at the end, rolled back on an exception."""
-        async with self._engine.begin() as connection:
-            yield connection
+        """A transaction that may write: committed at the end, rolled back on an exception.
+
+        Raises:
+            StoreError: the database refused; nothing was written.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _explained(error, self._url) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads, sees one moment and keeps no writer waiting."""
+        """A transaction that only reads, sees one moment and keeps no writer waiting.
+
+        Raises:
+            StoreError: the database refused.
+        """
         reading = self._engine.execution_options(**{_BEGIN: "BEGIN"})
-        async with reading.begin() as connection:
-            yield connection
+        try:
+            async with reading.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _explained(error, self._url) from error
 
     async def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log back into the file; elsewhere nothing is to be done."""
         if self._engine.dialect.name == "sqlite":
             outside = self._engine.execution_options(**{_BEGIN: ""})
-            async with outside.connect() as connection:
-                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                async with outside.connect() as connection:
+                    await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            except DBAPIError as error:
+                raise _explained(error, self._url) from error
 
     async def close(self) -> None:
         """Close every connection and end their threads."""
