@@ -1,0 +1,186 @@
+"""The judge: sees the cluster through the API server alone and knows nothing of the daemon.
+
+It asks only cluster-wide (a question inside a namespace would itself be use of that namespace),
+and it looks at what cannot lie: Pods, ``spec`` of the workloads, claims. Our annotations, metrics
+and read API are not evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class StoryError(Exception):
+    """A scene did not go as told; the message says which, and what was seen instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One namespace at one moment.
+
+    Attributes:
+        pods: number of Pods that exist, terminating ones included.
+        ready: how many of them are Ready.
+        wanted: ``spec.replicas`` summed over the workloads.
+        specs: ``Kind/name`` → whole spec.
+        claims: name → uid of each claim.
+    """
+
+    pods: int = 0
+    ready: int = 0
+    wanted: int = 0
+    specs: Mapping[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asleep(self) -> bool:
+        """Nothing runs and nothing is meant to."""
+        return self.pods == 0 and self.wanted == 0
+
+    @property
+    def up(self) -> bool:
+        """Everything that is meant to run is Ready."""
+        return self.wanted > 0 and self.ready == self.wanted == self.pods
+
+
+class Watcher:
+    """Looks at the cluster once a second, in a thread of its own, and keeps what it saw."""
+
+    def __init__(self, kubeconfig: str, namespaces: tuple[str, ...]) -> None:
+        self._kubeconfig = kubeconfig
+        self._namespaces = namespaces
+        self._sights: dict[str, Sight] = {name: Sight() for name in namespaces}
+        self._slept: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def sight(self, namespace: str) -> Sight:
+        """What was seen last."""
+        return self._sights[namespace]
+
+    def slept(self, namespace: str) -> bool:
+        """Whether the namespace has been seen asleep since :meth:`forget_sleep`."""
+        return namespace in self._slept
+
+    def forget_sleep(self) -> None:
+        """Begin a new act: who slept before does not count any more."""
+        self._slept.clear()
+
+    def wait(self, what: str, holds: Callable[[Watcher], bool], *, seconds: float) -> float:
+        """Wait until ``holds``; returns the seconds it took.
+
+        Raises:
+            StoryError: it did not within ``seconds``.
+        """
+        began = time.monotonic()
+        with self._changed:
+            while not holds(self):
+                left = began + seconds - time.monotonic()
+                if left <= 0:
+                    raise StoryError(f"{what}: not within {seconds:.0f} s. {self._report()}")
+                self._changed.wait(min(left, 1.0))
+        return time.monotonic() - began
+
+    def insist(self, what: str, holds: Callable[[Watcher], bool], *, seconds: float) -> None:
+        """``holds`` must be true now and stay true for ``seconds``.
+
+        Raises:
+            StoryError: it was not.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                if not holds(self):
+                    raise StoryError(f"{what}: no longer so. {self._report()}")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                self._changed.wait(min(left, 1.0))
+
+    def warned(self, namespace: str, *words: str) -> bool:
+        """Whether a Warning about the namespace exists whose note holds all of ``words``."""
+        return any(
+            event.get("type") == "Warning"
+            and event["regarding"].get("name") == namespace
+            and all(word in event.get("note", "") for word in words)
+            for event in self._get("events.events.k8s.io")
+        )
+
+    def _report(self) -> str:
+        return "Seen: " + ", ".join(
+            f"{name} {sight.ready} ready of {sight.wanted} wanted"
+            for name, sight in self._sights.items()
+        )
+
+    def _watch(self) -> None:
+        while not self._stop.wait(1.0):
+            self._look()
+
+    def _look(self) -> None:
+        sights = self._sights_now()
+        with self._changed:
+            self._sights = sights
+            for name, sight in sights.items():
+                if sight.asleep:
+                    self._slept.setdefault(name, time.monotonic())
+            self._changed.notify_all()
+
+    def _sights_now(self) -> dict[str, Sight]:
+        found = self._get("pods,deployments,statefulsets,persistentvolumeclaims")
+        return {name: _sight(name, found) for name in self._namespaces}
+
+    def _get(self, resources: str) -> list[dict[str, Any]]:
+        answer = subprocess.run(
+            [
+                "kubectl",
+                f"--kubeconfig={self._kubeconfig}",
+                "get",
+                resources,
+                "--all-namespaces",
+                "--output=json",
+            ],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        items: list[dict[str, Any]] = json.loads(answer.stdout)["items"]
+        return items
+
+
+def _sight(namespace: str, items: list[dict[str, Any]]) -> Sight:
+    mine = [item for item in items if item["metadata"]["namespace"] == namespace]
+    pods = [item for item in mine if item["kind"] == "Pod"]
+    workloads = [item for item in mine if item["kind"] in {"Deployment", "StatefulSet"}]
+    return Sight(
+        pods=len(pods),
+        ready=sum(map(_is_ready, pods)),
+        wanted=sum(item["spec"]["replicas"] for item in workloads),
+        specs={f"{item['kind']}/{item['metadata']['name']}": item["spec"] for item in workloads},
+        claims={
+            item["metadata"]["name"]: item["metadata"]["uid"]
+            for item in mine
+            if item["kind"] == "PersistentVolumeClaim"
+        },
+    )
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
