@@ -11,13 +11,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
 
 import billing.store
+import metrics.store
 import sleeper.store.spaces
 from sleeper.errors import StoreError
 
 
 def all_metadata() -> tuple[MetaData, ...]:
     """The tables of every package, as declared next to the code that uses them."""
-    return (billing.store.metadata, sleeper.store.spaces.metadata)
+    return (metrics.store.metadata, billing.store.metadata, sleeper.store.spaces.metadata)
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -105,12 +105,12 @@ async def test_a_schema_from_the_future_is_refused_with_both_revisions(path: Pat
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE alembic_version SET version_num = 'from-2031'")
     raw.close()
-    with pytest.raises(StoreError, match=r"from-2031.*newer sleeper.*0001"):
+    with pytest.raises(StoreError, match=r"from-2031.*newer sleeper.*\d{4}"):
         await Database.open(url_of(path))
 
 
 async def test_an_older_schema_is_refused_where_migrations_are_forbidden(path: Path) -> None:
-    with pytest.raises(StoreError, match=r"revision none .* needs 0001"):
+    with pytest.raises(StoreError, match=r"revision none .* needs \d{4}"):
         await Database.open(url_of(path), migrate=False)
 
 
