@@ -121,7 +121,8 @@ class Statement:
 
     Attributes:
         query: the question.
-        lines: by period, then tenant, then Space; a line without any figure is left out.
+        lines: by period, then tenant, then Space; where there was neither a Pod nor a power
+            state, there is no line.
         total: sum of all lines.
         covered_seconds: how much of the whole range the meter saw.
         seen_until: last proof of life; None: nothing was ever metered.
@@ -258,11 +259,13 @@ def _covered(period: Period, spans: Sequence[Span]) -> int:
 
 
 def _gaps(query: StatementQuery, spans: Sequence[Span]) -> tuple[Period, ...]:
-    """What lies between the spans, and before the first."""
+    """What lies before and between the spans; all of the range if there are none."""
+    edges = spans or (Span(start=query.until, end=query.until),)
     gaps = []
     at = query.since
-    for span in spans:
-        if span.start > at and at < query.until:
-            gaps.append(Period(start=at, end=min(span.start, query.until)))
+    for span in edges:
+        end = min(span.start, query.until)
+        if at < end:
+            gaps.append(Period(start=at, end=end))
         at = max(at, span.end)
     return tuple(gaps)
