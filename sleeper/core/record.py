@@ -60,7 +60,12 @@ class FreedRequests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepRecord:
-    """The intent and snapshot of one sleep of one Space (all chunks together)."""
+    """The intent and snapshot of one sleep of one Space (all chunks together).
+
+    Attributes:
+        complete: False where a chunk is missing: then entries may be missing too, and it is
+            good for waking only, through what is there and the objects' restore annotations.
+    """
 
     space_uid: str
     space_name: str
@@ -75,3 +80,4 @@ class SleepRecord:
     sleeping_since: datetime | None = None
     wake_reason: Reason | None = None
     wake_started_at: datetime | None = None
+    complete: bool = True

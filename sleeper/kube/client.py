@@ -10,7 +10,7 @@ and the caller looks before it goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -164,7 +164,7 @@ class KubeClient:
 
     async def pages(
         self, path: str, *, params: Params | None = None, page_size: int = 500
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Bodies of the pages of one list, all at one resource version.
 
         Raises:
@@ -190,7 +190,7 @@ class KubeClient:
         timeout_seconds: float,
         silence_seconds: float | None = None,
         params: Params | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Lines of one watch until the server ends it; close it with ``aclosing``.
 
         The first item is empty: the server has accepted the watch.
