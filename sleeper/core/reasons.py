@@ -53,6 +53,7 @@ class Reason(StrEnum):
     BREAK_GLASS = "BreakGlass"
     # flights that did not end well
     WRITE_DENIED = "WriteDenied"
+    WRITE_FAILED = "WriteFailed"
     FALLING_ASLEEP_TIMED_OUT = "FallingAsleepTimedOut"
     WAKE_INCOMPLETE = "WakeIncomplete"
     BACKING_OFF = "BackingOff"
@@ -98,6 +99,7 @@ MEANING: dict[Reason, str] = {
     Reason.LATE_WRITE: "A write of a sleep that is over landed late and is undone.",
     Reason.BREAK_GLASS: "`sleeper wake --all`.",
     Reason.WRITE_DENIED: "A write was denied in the middle of a plan; everything is restored.",
+    Reason.WRITE_FAILED: "The API server kept failing in the middle of a plan; it is restored.",
     Reason.FALLING_ASLEEP_TIMED_OUT: "Pods did not go away in time; everything is restored.",
     Reason.WAKE_INCOMPLETE: "Some objects could not be brought back yet; it is tried again.",
     Reason.BACKING_OFF: "A sleep failed recently; the next try waits.",

@@ -7,16 +7,13 @@ sleep patch tests. From then on it is treated like any sleeping object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sleeper.core import jsonpatch
 from sleeper.core.jsonpatch import JsonObject, JsonOp
 from sleeper.core.managed_fields import disown_ops, owners_of
-from sleeper.core.notes import (
-    NOTE_POINTER,
-    RestoreNote,
-    note_on,
-)
+from sleeper.core.names import RESTORE
+from sleeper.core.notes import NOTE_POINTER, Disbelief, RestoreNote, note_on, read_note
 from sleeper.core.objects import KubeObject, SpaceObjects
 from sleeper.core.plan import as_json, left_alone, note_ops, own_note, put, sleepable
 from sleeper.core.power import PowerState
@@ -90,6 +87,41 @@ def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str]
             replicas = item.kind.replicas.read(live)
             return Reason.OWNER_SCALED_UP, f"{name} was scaled to {replicas}{_by(obj)}"
     return None
+
+
+def notes_in(objects: SpaceObjects) -> tuple[tuple[ObjectRef, RestoreNote], ...]:
+    """The restore notes on the objects of a Space that are believed."""
+    return tuple((ref, note) for ref, note in _notes(objects) if isinstance(note, RestoreNote))
+
+
+def forged_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, Disbelief], ...]:
+    """The restore notes on the objects of a Space that are not believed, with why."""
+    return tuple((ref, note) for ref, note in _notes(objects) if isinstance(note, Disbelief))
+
+
+def late_notes(
+    objects: SpaceObjects, record: SleepRecord | None
+) -> tuple[tuple[ObjectRef, RestoreNote], ...]:
+    """Notes of sleeps that are over: without a record, or older than the one there is.
+
+    A note of a record that is Waking is not among them: its wake visits the object anyway.
+    """
+    return tuple(
+        (ref, note)
+        for ref, note in notes_in(objects)
+        if record is None or note.epoch < record.epoch
+    )
+
+
+def _notes(objects: SpaceObjects) -> Iterator[tuple[ObjectRef, RestoreNote | Disbelief]]:
+    space_uid = objects.namespace.metadata.uid
+    for kind in KINDS.values():
+        for obj in kind.select(objects):
+            meta = obj.metadata
+            raw = meta.annotation(RESTORE)
+            if raw is not None:
+                note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
+                yield ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid), note
 
 
 def _typed(objects: SpaceObjects, kind: WorkloadKind, ref: ObjectRef) -> KubeObject:

@@ -53,6 +53,7 @@ class WhyLeft(StrEnum):
     OTHER_EPOCH = "OtherEpoch"  # it carries a note of another sleep
     DENIED = "Denied"  # a write was refused
     UNSETTLED = "Unsettled"  # it kept changing, or the server kept failing
+    STOPPED = "Stopped"  # the flight ended before it was done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

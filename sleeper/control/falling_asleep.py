@@ -1,0 +1,386 @@
+"""A sleep: record, then each object in reverse start order, then proof that no Pod is left.
+
+Only the Lease holder sleeps, and asks before every write whether the Lease outlasts it. Whatever
+stops a sleep in the middle (a denied write, an owner who scales, a deadline) ends with everything
+restored; only a lost Lease and a wake leave the rest to whoever goes on with the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import msgspec
+
+from billing.core.requests import Requests, effective_requests
+from metrics.core.clock import Clock
+from metrics.core.refs import SpaceRef
+from sleeper.control.actuator import Actuator, Result
+from sleeper.control.flight_result import FlightResult, FlightSettings
+from sleeper.control.phases import move, publish, record_of
+from sleeper.control.ports import ObjectClient, Records, SpaceView
+from sleeper.control.waking import Waking
+from sleeper.core.jsonpatch import JsonObject
+from sleeper.core.objects import Pod, SpaceObjects
+from sleeper.core.ownership import live_pods
+from sleeper.core.plan import entry_for, next_epoch, sleep_step, sleepable, waves
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import Entry, FreedRequests, SleepRecord
+from sleeper.core.restore import notes_in
+from sleeper.core.steps import Patch, PatchPurpose, Step, WhyLeft
+from sleeper.core.verdict import Verdict
+from sleeper.kube.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    KubeError,
+    NotFound,
+    TestFailed,
+)
+
+_RECORD_MOVED_ON = (TestFailed, Conflict, NotFound)
+
+_UNDO_BECAUSE = {
+    WhyLeft.DENIED: Reason.WRITE_DENIED,
+    WhyLeft.UNSETTLED: Reason.WRITE_FAILED,
+    WhyLeft.OWNER_CHANGED: Reason.OWNER_SCALED_UP,
+    WhyLeft.OTHER_EPOCH: Reason.LATE_WRITE,
+}
+"""Why an object that is left undoes the whole sleep. One that its owner deleted does not."""
+
+
+class Sleep:
+    """One sleep of one Space, from decision or record to its end. Used once."""
+
+    def __init__(
+        self,
+        *,
+        space: SpaceRef,
+        client: ObjectClient,
+        records: Records,
+        spaces: SpaceView,
+        actuator: Actuator,
+        waking: Waking,
+        clock: Clock,
+        settings: FlightSettings,
+        may_write: Callable[[], bool],
+    ) -> None:
+        self._space = space
+        self._client = client
+        self._records = records
+        self._spaces = spaces
+        self._actuator = actuator
+        self._waking = waking
+        self._clock = clock
+        self._settings = settings
+        self._may_write = may_write
+        self._record: SleepRecord | None = None
+        self._amending = asyncio.Lock()
+        self._resumed = False
+        self._written: set[str] = set()
+        self._turned_back_by: Reason | None = None
+        self._moved_on = False
+
+    @property
+    def space_uid(self) -> str:
+        """Uid of the namespace."""
+        return self._space.uid
+
+    # -- from outside ---------------------------------------------------------------------------
+
+    def turn_back(self, reason: Reason) -> None:
+        """A wake wants the Space: stop before the next write."""
+        self._turned_back_by = reason
+
+    async def fly(self, verdict: Verdict) -> FlightResult:
+        """Carry it out, or go on with what is on record."""
+        try:
+            record = await record_of(self._records, self._space.uid)
+            if record is None:
+                return await self._begin(verdict)
+        except KubeError as error:
+            return _nothing_done(error)
+        if record.phase is PowerState.ASLEEP:
+            return FlightResult(ok=True, reason=record.reason, message="it is asleep already")
+        if record.phase is PowerState.WAKING:
+            return self._superseded(record)
+        self._resumed = True
+        return await self._carry_out(record)
+
+    async def _begin(self, verdict: Verdict) -> FlightResult:
+        objects = self._spaces.space(self._space.name)
+        if objects is None or objects.namespace.metadata.uid != self._space.uid:
+            return FlightResult(
+                ok=False, reason=Reason.NOTHING_TO_SLEEP, message="the namespace is gone"
+            )
+        notes = notes_in(objects)
+        if notes:
+            await self._waking.undo_notes(self._space.name, notes)
+            message = "writes of a sleep that is over were found and undone first"
+            return FlightResult(ok=False, reason=Reason.LATE_WRITE, message=message)
+        entries = await self._entries(objects)
+        if not entries:
+            return FlightResult(
+                ok=False, reason=Reason.NOTHING_TO_SLEEP, message="nothing runs that could sleep"
+            )
+        now = self._clock.now()
+        record = SleepRecord(
+            space_uid=self._space.uid,
+            space_name=self._space.name,
+            tenant=self._space.tenant,
+            epoch=next_epoch(objects.namespace, await self._records.list(), ()),
+            phase=PowerState.FALLING_ASLEEP,
+            reason=verdict.reason,
+            horizon=verdict.sleep_horizon or verdict.horizon or now,
+            decided_at=now,
+            entries=entries,
+            freed=_freed(live_pods(objects, (entry.ref for entry in entries))),
+        )
+        if not self._may_write():
+            return _not_leader()
+        await self._records.create(record)
+        return await self._carry_out(record)
+
+    async def _entries(self, objects: SpaceObjects) -> tuple[Entry, ...]:
+        """Entries from the objects as they are in storage; the watched ones may be a moment old."""
+        wanted = sleepable(objects)
+        async with asyncio.TaskGroup() as group:
+            reads = [
+                group.create_task(self._actuator.read(self._space.name, item.ref))
+                for item in wanted
+            ]
+        found = (
+            entry_for(live, kind=item.kind, wave=item.wave)
+            for item, read in zip(wanted, reads, strict=True)
+            if (live := read.result()) is not None
+        )
+        return tuple(entry for entry in found if entry is not None)
+
+    # -- the plan -------------------------------------------------------------------------------
+
+    async def _carry_out(self, record: SleepRecord) -> FlightResult:
+        self._record = record
+        elapsed = (self._clock.now() - record.decided_at).total_seconds()
+        remaining = max(0.0, self._settings.sleep_deadline_seconds - elapsed)
+        try:
+            async with asyncio.timeout(remaining):
+                await publish(self._client, record, PowerState.FALLING_ASLEEP, record.reason)
+                for wave in reversed(waves(record.entries)):
+                    if (end := await self._put_down(wave)) is not None:
+                        return await self._stop(end)
+                if (end := await self._verify()) is not None:
+                    return await self._stop(end)
+            return await self._settle()
+        except TimeoutError:
+            message = f"Pods were still there {self._settings.sleep_deadline_seconds:g} s later"
+            return await self._undo(Reason.FALLING_ASLEEP_TIMED_OUT, message)
+        except KubeError as error:
+            return await self._undo(_blame(error), str(error))
+
+    async def _put_down(self, wave: Iterable[Entry]) -> tuple[Result, ...] | None:
+        """Take each object of a wave to sleep; None if the plan may go on."""
+        assert self._record is not None
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    self._actuator.drive(
+                        self._space.name,
+                        entry.ref,
+                        _SleepLook(flight=self, entry=entry, epoch=self._record.epoch),
+                        may_go_on=self._may_go_on,
+                    )
+                )
+                for entry in wave
+            ]
+        results = tuple(task.result() for task in tasks)
+        stops = any(
+            r.left and (r.left.why is WhyLeft.STOPPED or r.left.why in _UNDO_BECAUSE)
+            for r in results
+        )
+        return results if stops or not self._may_go_on() else None
+
+    async def _verify(self) -> tuple[Result, ...] | None:
+        """Wait until no Pod of the recorded objects exists and all are still at zero."""
+        assert self._record is not None
+        while True:
+            if not self._may_go_on():
+                return ()
+            objects = self._spaces.space(self._space.name)
+            if objects is None or self._at_rest(objects):
+                end = await self._put_down(self._record.entries)
+                if end is not None or objects is None:
+                    return end
+                pods = await self._read_pods()
+                if self._at_rest(msgspec.structs.replace(objects, pods=pods)):
+                    return None
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    def _at_rest(self, objects: SpaceObjects) -> bool:
+        assert self._record is not None
+        refs = [entry.ref for entry in self._record.entries]
+        running = {item.ref.uid for item in sleepable(objects)}
+        return not live_pods(objects, refs) and running.isdisjoint(ref.uid for ref in refs)
+
+    async def _read_pods(self) -> tuple[Pod, ...]:
+        body = await self._client.get(f"/api/v1/namespaces/{self._space.name}/pods")
+        return _POD_LIST.decode(body).items
+
+    async def _settle(self) -> FlightResult:
+        assert self._record is not None
+        now = self._clock.now()
+        record = self._record
+        await publish(self._client, record, PowerState.ASLEEP, record.reason, sleeping_since=now)
+        moved = await move(self._records, record, PowerState.ASLEEP, sleeping_since=now)
+        if moved is None:
+            return self._superseded(record)
+        message = f"{len(self._record.entries)} workloads sleep"
+        return FlightResult(ok=True, reason=record.reason, message=message)
+
+    # -- endings --------------------------------------------------------------------------------
+
+    def _may_go_on(self) -> bool:
+        """No wake wants the Space, and the Lease outlasts the next write."""
+        assert self._record is not None
+        if self._turned_back_by is not None or self._moved_on:
+            return False
+        seen = self._records.all().get(self._space.uid)
+        if seen is not None and (
+            seen.epoch > self._record.epoch
+            or (seen.epoch == self._record.epoch and seen.phase is PowerState.WAKING)
+        ):
+            self._moved_on = True
+            return False
+        return self._may_write()
+
+    async def _stop(self, results: tuple[Result, ...]) -> FlightResult:
+        assert self._record is not None
+        if self._turned_back_by is not None:
+            return FlightResult(ok=False, reason=self._turned_back_by, message="it is wanted again")
+        if self._moved_on:
+            return self._superseded(self._record)
+        for result in results:
+            if result.left is not None and result.left.why in _UNDO_BECAUSE:
+                return await self._undo(_UNDO_BECAUSE[result.left.why], result.left.message)
+        return _not_leader()
+
+    async def _undo(self, reason: Reason, message: str) -> FlightResult:
+        assert self._record is not None
+        unwritten = (
+            set()
+            if self._resumed
+            else {entry.ref.uid for entry in self._record.entries} - self._written
+        )
+        try:
+            result = await self._waking.bring_back(self._record, reason, surely_unwritten=unwritten)
+        except KubeError as error:
+            message = f"{message}; undoing it failed and will be tried again: {error}"
+            return FlightResult(ok=False, reason=reason, message=message)
+        return FlightResult(
+            ok=False, reason=reason, message=f"{message}; {result.message}", left=result.left
+        )
+
+    def _superseded(self, record: SleepRecord) -> FlightResult:
+        reason = record.wake_reason or Reason.TOUCHED
+        return FlightResult(ok=False, reason=reason, message="a wake has overtaken it")
+
+    # -- what looks need ------------------------------------------------------------------------
+
+    def surely_unwritten(self, uid: str) -> bool:
+        """Whether no sleep patch of this epoch can have reached the object or still may."""
+        return not self._resumed and uid not in self._written
+
+    def may_be_written(self, uid: str) -> None:
+        """A sleep patch for the object is about to be sent."""
+        self._written.add(uid)
+
+    def surely_refused(self, uid: str) -> None:
+        """The only sleep patch for the object that was ever sent had no effect."""
+        self._written.discard(uid)
+
+    async def amend(self, entry: Entry, changed: Entry | None) -> bool:
+        """Replace or drop one entry of the record; False if the record has moved on."""
+        async with self._amending:
+            assert self._record is not None
+            others = [e for e in self._record.entries if e.ref.uid != entry.ref.uid]
+            entries = tuple(others if changed is None else [*others, changed])
+            record = replace(self._record, entries=entries)
+            try:
+                await self._records.update_entries(record)
+            except _RECORD_MOVED_ON:
+                self._moved_on = True
+                return False
+            self._record = record
+            return True
+
+
+class _SleepLook:
+    """Puts one object to sleep; see :class:`sleeper.control.actuator.Look`."""
+
+    def __init__(self, *, flight: Sleep, entry: Entry, epoch: int) -> None:
+        self._flight = flight
+        self._entry = entry
+        self._epoch = epoch
+        self._earlier_may_land = not flight.surely_unwritten(entry.ref.uid)
+
+    def step(self, live: JsonObject) -> Step:
+        """The next step for the object as it is now."""
+        step = sleep_step(
+            live,
+            entry=self._entry,
+            space_uid=self._flight.space_uid,
+            epoch=self._epoch,
+            untouched=self._flight.surely_unwritten(self._entry.ref.uid),
+        )
+        if isinstance(step, Patch) and step.purpose is PatchPurpose.SLEEP:
+            self._flight.may_be_written(self._entry.ref.uid)
+        return step
+
+    async def amend(self, entry: Entry | None) -> bool:
+        """Bring the record's entry up to date before the object is patched."""
+        if not await self._flight.amend(self._entry, entry):
+            return False
+        self._entry = entry or self._entry
+        return True
+
+    def sent(self, patch: Patch, *, surely_refused: bool) -> None:
+        """Remember whether a sleep patch may have landed or may still land."""
+        if patch.purpose is not PatchPurpose.SLEEP:
+            return
+        if not surely_refused:
+            self._earlier_may_land = True
+        elif not self._earlier_may_land:
+            self._flight.surely_refused(self._entry.ref.uid)
+
+    def can_do_without(self, purpose: PatchPurpose) -> bool:
+        """A denied write ends the sleep."""
+        return False
+
+
+class _PodList(msgspec.Struct, frozen=True):
+    items: tuple[Pod, ...] = ()
+
+
+_POD_LIST = msgspec.json.Decoder(_PodList)
+
+
+def _freed(pods: Iterable[Pod]) -> FreedRequests:
+    requests = [effective_requests(pod.spec, pod.status) for pod in pods]
+    total = sum(requests, Requests())
+    return FreedRequests(
+        cpu_millis=total.cpu_millis, memory_bytes=total.memory_bytes, pods=len(requests)
+    )
+
+
+def _blame(error: KubeError) -> Reason:
+    return Reason.WRITE_DENIED if isinstance(error, (Forbidden, Invalid)) else Reason.WRITE_FAILED
+
+
+def _nothing_done(error: KubeError) -> FlightResult:
+    return FlightResult(ok=False, reason=_blame(error), message=f"nothing was changed: {error}")
+
+
+def _not_leader() -> FlightResult:
+    message = "the Lease does not outlast another write; whoever holds it goes on"
+    return FlightResult(ok=False, reason=Reason.NOT_LEADER, message=message)

@@ -1,0 +1,44 @@
+"""How a flight ended, and the settings of flights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sleeper.control.actuator import Result
+from sleeper.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightSettings:
+    """Settings of flights.
+
+    Attributes:
+        sleep_deadline_seconds: longest time from the decision until all Pods are gone; then the
+            sleep is undone.
+        wake_deadline_seconds: longest time that a wake waits for Pods to be Ready; then the Space
+            is Awake all the same, and what is not Ready is named.
+        wave_patience_seconds: longest time that a wave waits for the one before it.
+        poll_seconds: how often the watched objects are looked at while waiting.
+    """
+
+    sleep_deadline_seconds: float = 600.0
+    wake_deadline_seconds: float = 600.0
+    wave_patience_seconds: float = 60.0
+    poll_seconds: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightResult:
+    """How a flight ended.
+
+    Attributes:
+        ok: whether the Space is now in the state that the flight was for.
+        reason: why it ended like that.
+        message: one sentence for people; names what was left and who denied it.
+        left: the objects that are not where the plan wanted them.
+    """
+
+    ok: bool
+    reason: Reason
+    message: str
+    left: tuple[Result, ...] = ()

@@ -1,0 +1,191 @@
+"""Flights: at most one sleep or wake of a Space at a time in this process.
+
+Whoever asks for a wake while one is under way waits for that one and gets its result. A wake ends
+a sleep flight before its next write. Between processes nothing has to be agreed: every patch has
+its preconditions and the record says which way the Space goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from metrics.core.clock import Clock
+from metrics.core.refs import SpaceRef
+from metrics.instruments import Recorder
+from sleeper.control.actuator import Actuator
+from sleeper.control.falling_asleep import Sleep
+from sleeper.control.flight_result import FlightResult, FlightSettings
+from sleeper.control.phases import record_of
+from sleeper.control.ports import Events, ObjectClient, Records, SpaceView
+from sleeper.control.waking import Waking
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.restore import late_notes
+from sleeper.core.verdict import Verdict
+from sleeper.kube.errors import KubeError
+
+
+class Flights:
+    """Starts, joins and turns back flights. Every method runs in its caller's task."""
+
+    def __init__(
+        self,
+        *,
+        client: ObjectClient,
+        records: Records,
+        spaces: SpaceView,
+        clock: Clock,
+        recorder: Recorder,
+        events: Events,
+        may_write: Callable[[float], bool],
+        settings: FlightSettings,
+    ) -> None:
+        """See the class.
+
+        Args:
+            client: reads and patches objects.
+            records: the sleep records.
+            spaces: the watched objects.
+            clock: wall time for records, monotonic time for deadlines.
+            recorder: our metrics.
+            events: tells the owner how a flight ended.
+            may_write: whether the Lease is ours for longer than that many seconds.
+            settings: deadlines.
+        """
+        self._client = client
+        self._records = records
+        self._spaces = spaces
+        self._clock = clock
+        self._recorder = recorder
+        self._events = events
+        self._may_write = may_write
+        self._settings = settings
+        self._actuator = Actuator(client=client, recorder=recorder)
+        self._waking = Waking(
+            client=client,
+            records=records,
+            spaces=spaces,
+            actuator=self._actuator,
+            clock=clock,
+            settings=settings,
+        )
+        self._sleeps: dict[str, tuple[Sleep, asyncio.Event]] = {}
+        self._wakes: dict[str, asyncio.Future[FlightResult]] = {}
+
+    def airborne(self, space_uid: str) -> PowerState | None:
+        """FALLING_ASLEEP or WAKING while a flight of this process is under way, else None."""
+        if space_uid in self._wakes:
+            return PowerState.WAKING
+        return PowerState.FALLING_ASLEEP if space_uid in self._sleeps else None
+
+    async def sleep(self, space: SpaceRef, verdict: Verdict) -> FlightResult:
+        """Put the Space to sleep, or go on with a sleep that is on record."""
+        if self.airborne(space.uid) is not None:
+            return FlightResult(
+                ok=False, reason=Reason.BACKING_OFF, message="a flight is under way already"
+            )
+        flight = Sleep(
+            space=space,
+            client=self._client,
+            records=self._records,
+            spaces=self._spaces,
+            actuator=self._actuator,
+            waking=self._waking,
+            clock=self._clock,
+            settings=self._settings,
+            may_write=lambda: self._may_write(self._client.request_timeout_seconds),
+        )
+        landed = asyncio.Event()
+        self._sleeps[space.uid] = flight, landed
+        began = self._clock.monotonic()
+        try:
+            result = await flight.fly(verdict)
+        finally:
+            del self._sleeps[space.uid]
+            landed.set()
+        await self._report(space.name, "sleep", result, self._clock.monotonic() - began)
+        return result
+
+    async def wake(self, space_uid: str, reason: Reason) -> FlightResult:
+        """Bring the Space back; turns back a sleep flight, joins a wake that is under way."""
+        under_way = self._wakes.get(space_uid)
+        if under_way is not None:
+            return await asyncio.shield(under_way)
+        future = asyncio.get_running_loop().create_future()
+        self._wakes[space_uid] = future
+        began = self._clock.monotonic()
+        try:
+            name, result = await self._wake(space_uid, reason)
+            future.set_result(result)
+        finally:
+            del self._wakes[space_uid]
+            if not future.done():
+                future.cancel()
+        await self._report(name, "wake", result, self._clock.monotonic() - began)
+        return result
+
+    def has_late_writes(self, space_name: str) -> bool:
+        """Whether an object of the namespace seems to carry a write of a sleep that is over."""
+        objects = self._spaces.space(space_name)
+        if objects is None:
+            return False
+        record = self._records.all().get(objects.namespace.metadata.uid)
+        return bool(late_notes(objects, record))
+
+    async def undo_late(self, space_name: str) -> None:
+        """Undo writes of sleeps that are over.
+
+        The records are read from storage first: a watched record may be younger than the note
+        that it belongs to.
+        """
+        objects = self._spaces.space(space_name)
+        if objects is None:
+            return
+        try:
+            record = await record_of(self._records, objects.namespace.metadata.uid)
+            late = late_notes(objects, record)
+        except KubeError:
+            return  # the note stays and is found again
+        if not late:
+            return
+        await self._waking.undo_notes(space_name, late)
+        named = ", ".join(f"{ref.kind}/{ref.name}" for ref, _ in late)
+        await self._events.record(
+            regarding=objects.namespace,
+            reason=Reason.LATE_WRITE.value,
+            note=f"a write of a sleep that is over landed late and was undone: {named}",
+            action="UndoLateWrite",
+            type="Warning",
+        )
+
+    async def _wake(self, space_uid: str, reason: Reason) -> tuple[str, FlightResult]:
+        while (flying := self._sleeps.get(space_uid)) is not None:
+            flight, landed = flying
+            flight.turn_back(reason)
+            await landed.wait()
+        name = ""
+        try:
+            record = await record_of(self._records, space_uid)
+            if record is None:
+                return name, FlightResult(ok=True, reason=reason, message="it is awake already")
+            name = record.space_name
+            return name, await self._waking.bring_back(record, reason)
+        except KubeError as error:
+            return name, FlightResult(
+                ok=False, reason=Reason.WAKE_INCOMPLETE, message=f"it will be tried again: {error}"
+            )
+
+    async def _report(self, name: str, kind: str, result: FlightResult, seconds: float) -> None:
+        self._recorder.transition(kind, "ok" if result.ok else result.reason.value, seconds)
+        objects = self._spaces.space(name)
+        if objects is None:
+            return
+        done = {"sleep": "Asleep", "wake": "Awake"}[kind]
+        await self._events.record(
+            regarding=objects.namespace,
+            reason=done if result.ok else result.reason.value,
+            note=f"{result.reason.value}: {result.message}",
+            action="FallAsleep" if kind == "sleep" else "WakeUp",
+            type="Normal" if result.ok else "Warning",
+        )

@@ -1,0 +1,93 @@
+"""The phase of a sleep: on its record, and shown on the namespace."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sleeper.control.ports import ObjectClient, Records
+from sleeper.control.status import rfc3339, write_annotations
+from sleeper.core import names
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import SleepRecord
+from sleeper.kube.errors import Conflict, NotFound, OutcomeUnknown, TestFailed
+
+_ATTEMPTS: Final = 3
+
+
+async def record_of(records: Records, space_uid: str) -> SleepRecord | None:
+    """The record of a Space, read from storage; the newest, should there be two."""
+    found = [record for record in await records.list() if record.space_uid == space_uid]
+    return max(found, key=lambda record: record.epoch, default=None)
+
+
+async def move(
+    records: Records,
+    record: SleepRecord,
+    phase: PowerState,
+    *,
+    sleeping_since: datetime | None = None,
+    wake_reason: Reason | None = None,
+    wake_started_at: datetime | None = None,
+) -> SleepRecord | None:
+    """Bring a record to a phase; None if it is over or has gone another way.
+
+    Any phase can turn to Waking; to Asleep only FallingAsleep, so a wake is never undone.
+
+    Raises:
+        KubeError: it could not be written.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        if record.phase is phase:
+            return record
+        if phase is PowerState.ASLEEP and record.phase is not PowerState.FALLING_ASLEEP:
+            return None
+        try:
+            return await records.set_phase(
+                record,
+                phase,
+                sleeping_since=sleeping_since,
+                wake_reason=wake_reason,
+                wake_started_at=wake_started_at,
+            )
+        except (TestFailed, Conflict, NotFound, OutcomeUnknown):
+            if attempt == _ATTEMPTS:
+                raise
+        found = await record_of(records, record.space_uid)
+        if found is None or found.epoch != record.epoch:
+            return None
+        record = found
+    return None
+
+
+async def publish(
+    client: ObjectClient,
+    record: SleepRecord,
+    power: PowerState,
+    reason: Reason,
+    *,
+    sleeping_since: datetime | None = None,
+) -> None:
+    """Show state, reason and epoch on the namespace; the epoch stays when the sleep is over.
+
+    A namespace that is gone is nobody's business any more.
+
+    Raises:
+        KubeError: it could not be written.
+    """
+    changes = {
+        names.POWER_STATE: power.value,
+        names.REASON: reason.value,
+        names.EPOCH: str(record.epoch),
+        names.SLEEPING_SINCE: None if sleeping_since is None else rfc3339(sleeping_since),
+    }
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await write_annotations(client, record.space_name, changes)
+            return
+        except NotFound:
+            return
+        except OutcomeUnknown:  # the same values again do no harm
+            if attempt == _ATTEMPTS:
+                raise
