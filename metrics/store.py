@@ -35,6 +35,9 @@ from metrics.core.streams import StreamRecord
 from metrics.core.watermark import CanaryReturn
 from metrics.naming import NAMING_CONVENTION
 
+Connection = AsyncConnection
+"""What every function works on."""
+
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 activity = Table(
@@ -155,7 +158,7 @@ class SinkSession:
 
 
 async def merge_activity(
-    connection: AsyncConnection,
+    connection: Connection,
     signal: SignalName,
     activities: Mapping[str, SpaceActivity],
     *,
@@ -194,7 +197,7 @@ async def merge_activity(
 
 
 async def load_activity(
-    connection: AsyncConnection, signal: SignalName, *, stored_since: datetime | None = None
+    connection: Connection, signal: SignalName, *, stored_since: datetime | None = None
 ) -> dict[str, SpaceActivity]:
     """Activity by Space name; only what was stored from an instant on, if one is given."""
     query = select(activity).where(activity.c.signal == signal.value)
@@ -221,7 +224,7 @@ async def load_activity(
 
 
 async def save_sight(
-    connection: AsyncConnection,
+    connection: Connection,
     signal: SignalName,
     source: str,
     sight: StoredSight,
@@ -242,7 +245,7 @@ async def save_sight(
 
 
 async def load_sights(
-    connection: AsyncConnection, signal: SignalName, *, to_change: bool = False
+    connection: Connection, signal: SignalName, *, to_change: bool = False
 ) -> dict[str, StoredSight]:
     """What is known of each source of a signal.
 
@@ -264,9 +267,7 @@ async def load_sights(
     }
 
 
-async def add_gaps(
-    connection: AsyncConnection, signal: SignalName, gaps: Sequence[StoredGap]
-) -> None:
+async def add_gaps(connection: Connection, signal: SignalName, gaps: Sequence[StoredGap]) -> None:
     """Remember gaps for those who ask later why a Space did not sleep."""
     rows = [
         {
@@ -283,7 +284,7 @@ async def add_gaps(
 
 
 async def recent_gaps(
-    connection: AsyncConnection, signal: SignalName, *, limit: int = 20
+    connection: Connection, signal: SignalName, *, limit: int = 20
 ) -> list[StoredGap]:
     """The last gaps of a signal, newest first."""
     query = select(gap).where(gap.c.signal == signal.value)
@@ -300,7 +301,7 @@ async def recent_gaps(
 
 
 async def merge_streams(
-    connection: AsyncConnection, records: Iterable[StreamRecord], *, stored_at: datetime
+    connection: Connection, records: Iterable[StreamRecord], *, stored_at: datetime
 ) -> None:
     """Merge streams as :meth:`metrics.core.streams.StreamRecord.merge` does."""
     rows = [
@@ -341,7 +342,7 @@ async def merge_streams(
 
 
 async def load_streams(
-    connection: AsyncConnection, *, started_since: datetime, stored_since: datetime | None = None
+    connection: Connection, *, started_since: datetime, stored_since: datetime | None = None
 ) -> list[StreamRecord]:
     """Streams that began after an instant, open and ended alike."""
     query = select(stream).where(stream.c.started_us >= to_micros(started_since))
@@ -363,7 +364,7 @@ async def load_streams(
 
 
 async def register_canary(
-    connection: AsyncConnection, *, audit_id: str, apiserver: str, sent_at: datetime
+    connection: Connection, *, audit_id: str, apiserver: str, sent_at: datetime
 ) -> None:
     """Remember a canary before it is sent, so that any sink may recognise it."""
     await connection.execute(
@@ -371,9 +372,7 @@ async def register_canary(
     )
 
 
-async def canary_answered(
-    connection: AsyncConnection, *, audit_id: str, answered_at: datetime
-) -> None:
+async def canary_answered(connection: Connection, *, audit_id: str, answered_at: datetime) -> None:
     """The canary's response was read."""
     await connection.execute(
         update(canary)
@@ -383,7 +382,7 @@ async def canary_answered(
 
 
 async def canary_came_back(
-    connection: AsyncConnection,
+    connection: Connection,
     *,
     audit_id: str,
     apiserver: str,
@@ -402,7 +401,7 @@ async def canary_came_back(
     )
 
 
-async def take_returned_canaries(connection: AsyncConnection, apiserver: str) -> list[CanaryReturn]:
+async def take_returned_canaries(connection: Connection, apiserver: str) -> list[CanaryReturn]:
     """Canaries of an API server that are back, in the order of sending; they are forgotten."""
     query = (
         select(canary)
@@ -427,7 +426,7 @@ async def take_returned_canaries(connection: AsyncConnection, apiserver: str) ->
 
 
 async def renew_session(
-    connection: AsyncConnection, session: SinkSession, *, started_at: datetime
+    connection: Connection, session: SinkSession, *, started_at: datetime
 ) -> None:
     """Begin a session, or say how far it has flushed."""
     flushed_us = to_micros(session.flushed_until)
@@ -444,7 +443,7 @@ async def renew_session(
     )
 
 
-async def load_sessions(connection: AsyncConnection) -> list[SinkSession]:
+async def load_sessions(connection: Connection) -> list[SinkSession]:
     """Sessions that have not ended cleanly."""
     return [
         SinkSession(
@@ -456,13 +455,13 @@ async def load_sessions(connection: AsyncConnection) -> list[SinkSession]:
     ]
 
 
-async def end_session(connection: AsyncConnection, session_id: str) -> None:
+async def end_session(connection: Connection, session_id: str) -> None:
     """The session ended cleanly, or its death has been accounted for."""
     await connection.execute(delete(sink_session).where(sink_session.c.session_id == session_id))
 
 
 async def forget_before(
-    connection: AsyncConnection,
+    connection: Connection,
     *,
     canaries: datetime,
     streams: datetime,
@@ -485,9 +484,7 @@ async def forget_before(
     return dropped
 
 
-async def forget_activity(
-    connection: AsyncConnection, *, before: datetime, keep: frozenset[str]
-) -> int:
+async def forget_activity(connection: Connection, *, before: datetime, keep: frozenset[str]) -> int:
     """Drop activity of namespaces that are gone (not in ``keep``) and unused since ``before``."""
     old = select(activity.c.space_name).where(activity.c.at_us < to_micros(before)).distinct()
     names = {row.space_name for row in await connection.execute(old)} - keep
@@ -502,7 +499,7 @@ async def forget_activity(
     return dropped
 
 
-def _insert(connection: AsyncConnection, table: Table) -> Any:
+def _insert(connection: Connection, table: Table) -> Any:
     """INSERT of the dialect at hand, for its ``ON CONFLICT``; both spell it alike."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)

@@ -69,17 +69,19 @@ class GapReason(StrEnum):
     UNDECODABLE = "Undecodable"
     CLOCK_STEP = "ClockStep"
     APISERVER_CLOCK_STEP = "ApiserverClockStep"
-    UNKNOWN_SENDER = "UnknownSender"
 
 
 class Blindness(StrEnum):
-    """Why an API server's stream cannot be trusted at present."""
+    """Why an API server's stream, or the signal as a whole, cannot be trusted at present."""
 
     FIRST_START = "FirstStart"
     SINK_DIED = "SinkDied"
     CANARY_MISSING = "CanaryMissing"
     LOSS_COUNTER_UNREAD = "LossCounterUnread"
     CLOCK_OFFSET = "ClockOffset"
+    UNKNOWN_SENDER = "UnknownSender"
+    NO_APISERVER = "NoApiserver"
+    NOT_STARTED = "NotStarted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

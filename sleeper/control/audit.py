@@ -1,0 +1,376 @@
+"""The API signal: what the audit streams of all API servers prove, and how far.
+
+The request path (:mod:`sleeper.control.intake`) keeps in memory what arrives. Here it is flushed:
+one transaction stores activity, streams and returned canaries, together with the watermarks that
+rest on them, so a stored watermark is true for whoever reads it. A probe for each API server sends
+canaries and reads loss counters. Several replicas may do all of this on the same database: each
+folds what any of them found, and what others stored is read back.
+
+A sender that is authenticated but not configured is heard (more evidence of use is always safe),
+but nobody knows what it lost, so the whole signal is Unknown for an hour after it was last heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import structlog
+
+from metrics import store
+from metrics.core import watermark
+from metrics.core.activity import SpaceActivity
+from metrics.core.audit import AuditRules
+from metrics.core.clock import Clock
+from metrics.core.signals import OpenStream, SignalName, SignalView
+from metrics.core.steps import StepWatch
+from metrics.core.streams import PodIsGone, StreamTable
+from metrics.core.watermark import Blindness, Gap, GapReason, LossReading, ServerSight, SightLimits
+from metrics.recorder import Recorder
+from sleeper.control.canary import ApiServerClient, Probe, own_user_name
+from sleeper.control.intake import ActivityListener, AuditIntake, Pending
+from sleeper.control.sink_session import Roll, SinkSession
+from sleeper.store.engine import Database
+
+STRANGER_HOLD: Final = timedelta(hours=1)
+"""How long a sender that is not configured makes the signal Unknown after it was last heard."""
+
+REREAD_OVERLAP: Final = timedelta(minutes=1)
+"""Rows of other sinks are read again from so long before: their transactions may have been slow."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSignalSettings:
+    """What an installation may set.
+
+    Attributes:
+        limits: horizon, timeouts and bounds of clocks.
+        flush_interval: longest time between an event's arrival and its storage.
+        canary_interval: between two canaries, and two loss readings, of one API server.
+        request_timeout_seconds: of each of their requests.
+        stream_bound: how long a stream without a known end holds.
+        session_timeout: after that long without a flush another replica's sink is taken for dead.
+        identity: this replica's name, unlike any other's.
+        namespace: our own namespace.
+    """
+
+    limits: SightLimits
+    flush_interval: timedelta
+    canary_interval: timedelta
+    request_timeout_seconds: float
+    stream_bound: timedelta
+    session_timeout: timedelta = timedelta(seconds=15)
+    identity: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flushed:
+    """What a committed flush found, to be published at once and without waiting."""
+
+    sights: Mapping[str, ServerSight]
+    gaps: tuple[tuple[str, Gap], ...]
+    others: Mapping[str, SpaceActivity]
+
+
+class ApiSignal:
+    """The API signal as the verdict loop and the sink see it.
+
+    Call :meth:`start`, then :meth:`run` until cancelled, then, with the sink closed, :meth:`close`.
+
+    Args:
+        apiservers: a client of each single API server, by the name in its webhook's URL.
+        is_space: whether a namespace is a Space; says yes while nobody knows (at start).
+        pod_is_gone: whether a Space's Pod is surely gone, for streams whose end was lost.
+    """
+
+    def __init__(
+        self,
+        settings: ApiSignalSettings,
+        *,
+        apiservers: Mapping[str, ApiServerClient],
+        rules: AuditRules,
+        is_space: Callable[[str], bool],
+        pod_is_gone: PodIsGone,
+        database: Database,
+        clock: Clock,
+        recorder: Recorder,
+    ) -> None:
+        self._settings = settings
+        self._limits = settings.limits
+        self._is_space = is_space
+        self._pod_is_gone = pod_is_gone
+        self._database = database
+        self._clock = clock
+        self._recorder = recorder
+        self._streams = StreamTable(bound=settings.stream_bound)
+        self.intake = AuditIntake(
+            apiservers=frozenset(apiservers),
+            rules=rules,
+            is_space=is_space,
+            streams=self._streams,
+            clock=clock,
+            recorder=recorder,
+        )
+        self._probes = [
+            Probe(
+                apiserver=name,
+                client=client,
+                namespace=settings.namespace,
+                database=database,
+                clock=clock,
+                timeout_seconds=settings.request_timeout_seconds,
+            )
+            for name, client in apiservers.items()
+        ]
+        self._session = SinkSession(identity=settings.identity, timeout=settings.session_timeout)
+        self._steps = StepWatch(clock, limit=settings.limits.max_clock_step)
+        self._stepped_from: datetime | None = None
+        self._readings: list[tuple[str, LossReading]] = []
+        self._sights: Mapping[str, ServerSight] = {}
+        self._read_until: datetime | None = None
+        self._flushed_at: float | None = None
+
+    # What the verdict loop asks
+
+    def view(self, now: datetime) -> SignalView:
+        """How far all API servers together have surely been seen."""
+        sights = self._sights
+        unknown, detail = self._why_unknown(now)
+        marks = [sight.watermark for sight in sights.values()]
+        known = [mark for mark in marks if mark is not None]
+        gap_ends = [sight.gap_end for sight in sights.values() if sight.gap_end is not None]
+        gap_ends.extend(self.intake.strange_senders.values())
+        return SignalView(
+            name=SignalName.API,
+            watermark=min(known) if known and len(known) == len(marks) else None,
+            last_gap_end=max(gap_ends, default=None),
+            unknown_because=unknown,
+            unknown_detail=detail,
+        )
+
+    def activity(self, space_name: str) -> SpaceActivity | None:
+        """Latest proof of use of a Space through the API; None: none known."""
+        return self.intake.activities.get(space_name)
+
+    def streams(self, space_name: str, now: datetime) -> tuple[OpenStream, ...]:
+        """Streams of a Space that are, or may still be, open."""
+        return self._streams.open_in(space_name, now, self._pod_is_gone)
+
+    def subscribe(self, listener: ActivityListener) -> None:
+        """Be told of activity as it arrives, before it is stored."""
+        self.intake.subscribe(listener)
+
+    # Its life
+
+    async def start(self) -> None:
+        """Read what is stored and begin this sink's session."""
+        await self.flush()
+
+    async def run(self) -> None:
+        """Flush and probe until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._flush_forever(), name="audit-flush")
+            for probe in self._probes:
+                tasks.create_task(self._probe_forever(probe), name=f"probe-{probe.apiserver}")
+
+    async def close(self) -> None:
+        """The last flush; without it the next start must assume that events were lost."""
+        await self.flush(last=True)
+
+    async def flush(self, *, last: bool = False) -> None:
+        """Store what has arrived, and move the watermarks, in one transaction.
+
+        A flush that fails loses nothing: it is taken back and comes with the next.
+        """
+        self._look_at_clock()
+        now = self._clock.now()
+        taken = self.intake.take()
+        readings, self._readings = self._readings, []
+        stepped_from, self._stepped_from = self._stepped_from, None
+        try:
+            async with self._database.begin() as connection:
+                await self._store_pending(connection, taken, now)
+                roll = await self._session.renew(connection, flushed_until=now)
+                flushed = await self._advance(
+                    connection, taken, readings, roll=roll, stepped_from=stepped_from, now=now
+                )
+                if last:
+                    await self._session.end(connection)
+        except BaseException:
+            self.intake.put_back(taken)
+            self._readings = readings + self._readings
+            self._stepped_from = stepped_from or self._stepped_from
+            raise
+        self._publish(flushed, now)
+
+    async def _flush_forever(self) -> None:
+        heartbeat = min(self._settings.session_timeout.total_seconds() / 3, 5.0)
+        while True:
+            await asyncio.sleep(self._settings.flush_interval.total_seconds())
+            self._look_at_clock()
+            silent = self._clock.monotonic() - (self._flushed_at or 0.0)
+            if not (self.intake.has_news or self._readings or silent >= heartbeat):
+                continue
+            try:
+                await self.flush()
+            except Exception as error:  # noqa: BLE001 whatever the database says, the next one counts
+                _log.warning("audit_flush_failed", error=str(error))
+
+    async def _probe_forever(self, probe: Probe) -> None:
+        while True:
+            try:
+                if self.intake.own_user is None:
+                    self.intake.own_user = await own_user_name(probe.client)
+                self._readings.append((probe.apiserver, await probe.read_losses()))
+                await probe.send_canary()
+            except Exception as error:  # noqa: BLE001 a missing canary says it all, in the view
+                _log.warning("probe_failed", apiserver=probe.apiserver, error=str(error))
+            await asyncio.sleep(self._settings.canary_interval.total_seconds())
+
+    def _look_at_clock(self) -> None:
+        expected = self._steps.look()
+        if expected is not None:
+            seconds = (self._clock.now() - expected).total_seconds()
+            _log.warning("clock_stepped", seconds=seconds)
+            self._recorder.clock_step(seconds)
+            self._stepped_from = max(expected, self._stepped_from or expected)
+
+    # One flush
+
+    async def _store_pending(
+        self, connection: store.Connection, taken: Pending, now: datetime
+    ) -> None:
+        await store.merge_activity(connection, SignalName.API, taken.activities, stored_at=now)
+        await store.merge_streams(connection, taken.streams.values(), stored_at=now)
+        for seen in taken.canaries:
+            await store.canary_came_back(
+                connection,
+                audit_id=seen.audit_id,
+                apiserver=seen.apiserver,
+                returned_at=seen.returned_at,
+                server_received_at=seen.server_received_at,
+            )
+
+    async def _advance(
+        self,
+        connection: store.Connection,
+        taken: Pending,
+        readings: list[tuple[str, LossReading]],
+        *,
+        roll: Roll,
+        stepped_from: datetime | None,
+        now: datetime,
+    ) -> _Flushed:
+        """Fold everything that is new into each API server's state."""
+        stored = await store.load_sights(connection, SignalName.API, to_change=True)
+        sights: dict[str, ServerSight] = {}
+        found: list[tuple[str, Gap]] = []
+        for name in (probe.apiserver for probe in self._probes):
+            before = _decode(stored.get(name))
+            sight = before or watermark.first_sight(now)
+            gaps: list[Gap] = []
+            if stepped_from is not None:
+                sight, more = watermark.clock_stepped(sight, before=stepped_from, now=now)
+                gaps.extend(more)
+            if roll.died:
+                sight = watermark.sink_died(sight, now)
+            for (_, reason), until in _missing(taken, name):
+                sight, more = watermark.events_missing(sight, reason, since=None, until=until)
+                gaps.extend(more)
+            for reading in (one for source, one in readings if source == name):
+                sight, more = watermark.loss_read(sight, reading, self._limits)
+                gaps.extend(more)
+            for canary in await store.take_returned_canaries(connection, name):
+                sight, more = watermark.canary_returned(sight, canary, now, self._limits)
+                gaps.extend(more)
+            sight = watermark.settle(sight, roll.flushed_until, self._limits)
+            if sight != before:
+                row = store.StoredSight(
+                    watermark=sight.watermark,
+                    gap_end=sight.gap_end,
+                    state=msgspec.json.encode(sight).decode(),
+                )
+                await store.save_sight(connection, SignalName.API, name, row, stored_at=now)
+            sights[name] = sight
+            found.extend((name, gap) for gap in gaps)
+        rows = [
+            store.StoredGap(source=name, reason=gap.reason, since=gap.since, until=gap.until)
+            for name, gap in found
+        ]
+        await store.add_gaps(connection, SignalName.API, rows)
+        others = await self._read_others(connection, now, alone=not (roll.others or roll.died))
+        return _Flushed(sights=sights, gaps=tuple(found), others=others)
+
+    async def _read_others(
+        self, connection: store.Connection, now: datetime, *, alone: bool
+    ) -> Mapping[str, SpaceActivity]:
+        """What other sinks, or our earlier self, have stored and we do not know yet."""
+        if alone and self._read_until is not None:
+            return {}
+        since = self._read_until and self._read_until - REREAD_OVERLAP
+        self._streams.extend(
+            await store.load_streams(
+                connection, started_since=now - self._settings.stream_bound, stored_since=since
+            )
+        )
+        return await store.load_activity(connection, SignalName.API, stored_since=since)
+
+    def _publish(self, flushed: _Flushed, now: datetime) -> None:
+        self._sights = flushed.sights
+        self._read_until = now
+        self._flushed_at = self._clock.monotonic()
+        self.intake.learn(flushed.others)
+        self.intake.forget_spaces(lambda name: not self._is_space(name))
+        self._streams.expire(now)
+        self.intake.offsets = {
+            name: sight.last_return.offset
+            for name, sight in flushed.sights.items()
+            if sight.last_return is not None
+            and sight.last_return.offset.least <= self._limits.max_clock_offset
+        }
+        for name, gap in flushed.gaps:
+            _log.warning("signal_gap", apiserver=name, reason=gap.reason, until=gap.until)
+            self._recorder.signal_gap(SignalName.API, name, gap.reason)
+        for name, sight in flushed.sights.items():
+            if sight.watermark is not None:
+                self._recorder.signal_watermark(SignalName.API, name, sight.watermark)
+            blind = watermark.blindness(sight, now, self._limits)
+            self._recorder.signal_unknown(SignalName.API, name, blind[0] if blind else None)
+
+    def _why_unknown(self, now: datetime) -> tuple[str | None, str]:
+        if not self._probes:
+            return Blindness.NO_APISERVER, "no API server is configured (api_signal.apiservers)"
+        if not self._sights:
+            return Blindness.NOT_STARTED, "nothing has been read from the database yet"
+        for name, heard_at in self.intake.strange_senders.items():
+            if now - heard_at <= STRANGER_HOLD:
+                return (
+                    Blindness.UNKNOWN_SENDER,
+                    f"{name!r} sends audit batches but is not in api_signal.apiservers",
+                )
+        for name, sight in self._sights.items():
+            blind = watermark.blindness(sight, now, self._limits)
+            if blind is not None:
+                return blind[0], f"API server {name!r}: {blind[1]}"
+        return None, ""
+
+
+def _decode(stored: store.StoredSight | None) -> ServerSight | None:
+    """A stored state; one that another version wrote and we cannot read is as good as none."""
+    if stored is None:
+        return None
+    try:
+        return msgspec.json.decode(stored.state, type=ServerSight)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _missing(taken: Pending, name: str) -> list[tuple[tuple[str, GapReason], datetime]]:
+    return [(key, until) for key, until in taken.missing.items() if key[0] == name]

@@ -1,0 +1,277 @@
+"""Audit batches between their arrival and their flush: read, merged, bounded, and in memory only.
+
+This is the request path of the sink. It runs in the event loop and never waits, because an API
+server does not bound what it holds for a slow sink. What it holds grows with the number of Spaces
+and open streams, not with the number of events. Whatever it cannot take it reports as missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from metrics.core.activity import SpaceActivity
+from metrics.core.audit import AuditEvent, AuditRules, Fate, ObjectRef, Reading, StreamEdge
+from metrics.core.clock import Clock
+from metrics.core.signals import Activity, ActorClass, SignalName
+from metrics.core.streams import StreamKey, StreamRecord, StreamTable
+from metrics.core.watermark import GapReason, Offset
+from metrics.recorder import Recorder
+from metrics.sources.audit import decode, parse_time
+
+CANARY_PREFIX: Final = "sleeper-canary-"
+"""Audit ids of our canaries begin so; the rest is random."""
+
+MAX_SPACES: Final = 100_000
+MAX_CANARIES: Final = 10_000
+MAX_STRANGE_SENDERS: Final = 100
+
+# Widths of the columns that these are stored in.
+_WIDE: Final = 255
+_AUDIT_ID: Final = 64
+_VERB: Final = 64
+
+_log = structlog.get_logger(__name__)
+
+ActivityListener = Callable[[str, Activity], None]
+"""Called with the Space's name, in the loop's thread, at once; must be cheap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanarySeen:
+    """A canary's event reached this sink."""
+
+    audit_id: str
+    apiserver: str
+    returned_at: datetime
+    server_received_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Pending:
+    """What has arrived and is not stored yet.
+
+    Attributes:
+        activities: by Space name.
+        streams: by key, merged with all that was known of them.
+        canaries: canaries whose events arrived.
+        missing: by API server and reason, until when events are missing.
+    """
+
+    activities: dict[str, SpaceActivity] = field(default_factory=dict)
+    streams: dict[StreamKey, StreamRecord] = field(default_factory=dict)
+    canaries: list[CanarySeen] = field(default_factory=list)
+    missing: dict[tuple[str, GapReason], datetime] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.activities or self.streams or self.canaries or self.missing)
+
+
+class AuditIntake:
+    """Takes batches and keeps what they prove until it is flushed.
+
+    Args:
+        apiservers: names of the API servers that are configured.
+        rules: which events count.
+        is_space: whether a namespace is a Space; while that is not known of any (at start) it
+            must say yes, or events would be dropped that matter.
+        streams: where open streams are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        apiservers: frozenset[str],
+        rules: AuditRules,
+        is_space: Callable[[str], bool],
+        streams: StreamTable,
+        clock: Clock,
+        recorder: Recorder,
+    ) -> None:
+        self._apiservers = apiservers
+        self._rules = rules
+        self._is_space = is_space
+        self._streams = streams
+        self._clock = clock
+        self._recorder = recorder
+        self._listeners: list[ActivityListener] = []
+        self._pending = Pending()
+        self.activities: dict[str, SpaceActivity] = {}
+        """All that is known, by Space name; what is pending included."""
+        self.offsets: Mapping[str, Offset] = {}
+        """By API server, where it can be trusted: how its clock stands to ours."""
+        self.own_user: str | None = None
+        """User name under which our canaries are sent; None until it is known."""
+        self.strange_senders: dict[str, datetime] = {}
+        """Authenticated senders that are not configured, and when each was last heard."""
+
+    @property
+    def has_news(self) -> bool:
+        """True while something waits to be flushed."""
+        return bool(self._pending)
+
+    def subscribe(self, listener: ActivityListener) -> None:
+        """Be told of each Space's newest activity as batches arrive, before they are stored."""
+        self._listeners.append(listener)
+
+    def receive(self, apiserver: str, body: bytes) -> int:
+        """Take one body; returns the number of events that could be read."""
+        arrived_at = self._clock.now()
+        if apiserver not in self._apiservers:
+            self._note_stranger(apiserver, arrived_at)
+        batch = decode(body)
+        if batch.problem is not None or batch.broken:
+            why = batch.problem or f"{batch.broken} of its items could not be read"
+            _log.warning("audit_batch_unreadable", apiserver=apiserver, why=why)
+            self.miss(apiserver, GapReason.UNDECODABLE)
+        read, is_space = self._rules.read, self._is_space
+        readings = [read(event, is_space) for event in batch.events]
+        news: dict[str, SpaceActivity] = {}
+        for event, reading in zip(batch.events, readings, strict=True):
+            if reading.fate is Fate.COUNTED or reading.edge is not None:
+                self._take_event(apiserver, event, reading, arrived_at, news)
+            elif event.audit_id.startswith(CANARY_PREFIX):
+                self._take_canary(apiserver, event, arrived_at)
+        for space_name, activity in news.items():
+            self._keep(apiserver, space_name, activity)
+            for listener in self._listeners:
+                listener(space_name, activity.latest)
+        for reading, count in Counter(readings).items():
+            self._recorder.audit_event(reading.actor or "", reading.fate, count)
+        return len(readings)
+
+    def miss(self, apiserver: str, reason: GapReason) -> None:
+        """Events that reached us until now are missing."""
+        self._pending.missing[apiserver, reason] = self._clock.now()
+
+    def take(self) -> Pending:
+        """Everything pending, for one flush."""
+        taken, self._pending = self._pending, Pending()
+        return taken
+
+    def put_back(self, taken: Pending) -> None:
+        """The flush failed: merge what it took with what has arrived since."""
+        newer, self._pending = self._pending, taken
+        for space_name, activity in newer.activities.items():
+            self._merge_into(self._pending.activities, space_name, activity)
+        self._pending.streams.update(newer.streams)  # the newer is merged with the older already
+        self._pending.canaries = (taken.canaries + newer.canaries)[-MAX_CANARIES:]
+        self._pending.missing.update(newer.missing)
+
+    def learn(self, activities: Mapping[str, SpaceActivity]) -> None:
+        """Merge activity that is stored already: read at start, or flushed by other sinks."""
+        for space_name, activity in activities.items():
+            self._merge_into(self.activities, space_name, activity)
+
+    def forget_spaces(self, is_gone: Callable[[str], bool]) -> None:
+        """Drop activity of namespaces that are no Spaces any more."""
+        for space_name in [name for name in self.activities if is_gone(name)]:
+            del self.activities[space_name]
+
+    def _take_event(
+        self,
+        apiserver: str,
+        event: AuditEvent,
+        reading: Reading,
+        arrived_at: datetime,
+        news: dict[str, SpaceActivity],
+    ) -> None:
+        ref = event.object_ref
+        assert ref is not None, "a reading that matters has an object"
+        at = self._instant(apiserver, event.stage_timestamp, arrived_at)
+        resource = f"{ref.resource}/{ref.subresource}" if ref.subresource else ref.resource
+        resource = resource[:_WIDE]
+        if reading.edge is not None:
+            self._take_stream(apiserver, event, ref, resource, reading.edge, at)
+        if reading.fate is not Fate.COUNTED or reading.actor is None:
+            return
+        activity = Activity(
+            at=at,
+            signal=SignalName.API,
+            source=apiserver,
+            actor=reading.actor,
+            verb=event.verb[:_VERB],
+            resource=resource,
+        )
+        self._merge_into(news, ref.namespace, SpaceActivity.of(activity))
+
+    def _take_stream(
+        self,
+        apiserver: str,
+        event: AuditEvent,
+        ref: ObjectRef,
+        resource: str,
+        edge: StreamEdge,
+        at: datetime,
+    ) -> None:
+        if edge is StreamEdge.CLOSES and not self._may_hold(event):
+            return
+        record = self._streams.add(
+            StreamRecord(
+                apiserver=apiserver,
+                audit_id=event.audit_id[:_AUDIT_ID],
+                user=event.effective_user[:_WIDE],
+                space_name=ref.namespace,
+                resource=resource,
+                target=ref.name[:_WIDE],
+                started_at=at,
+                closed_at=at if edge is StreamEdge.CLOSES else None,
+            )
+        )
+        if record is None:
+            self.miss(apiserver, GapReason.SHED)
+        else:
+            self._pending.streams[record.key] = record
+
+    def _may_hold(self, event: AuditEvent) -> bool:
+        """Whether this stream's opening could have counted, so that its end must be kept."""
+        actor = self._rules.actor(event.effective_user)
+        return actor in {ActorClass.HUMAN, ActorClass.DEPLOYER}
+
+    def _take_canary(self, apiserver: str, event: AuditEvent, arrived_at: datetime) -> None:
+        received_at = parse_time(event.request_received_timestamp)
+        if (
+            event.stage != "ResponseComplete"
+            or event.user.username != self.own_user  # a name like ours can be chosen by anybody
+            or received_at is None
+            or len(self._pending.canaries) >= MAX_CANARIES
+        ):
+            return
+        seen = CanarySeen(
+            audit_id=event.audit_id[:_AUDIT_ID],
+            apiserver=apiserver,
+            returned_at=arrived_at,
+            server_received_at=received_at,
+        )
+        self._pending.canaries.append(seen)
+
+    def _keep(self, apiserver: str, space_name: str, activity: SpaceActivity) -> None:
+        if space_name not in self.activities and len(self.activities) >= MAX_SPACES:
+            self.miss(apiserver, GapReason.SHED)
+            return
+        self._merge_into(self.activities, space_name, activity)
+        self._merge_into(self._pending.activities, space_name, activity)
+
+    def _instant(self, apiserver: str, stamp: str, arrived_at: datetime) -> datetime:
+        """The latest instant of ours at which the event can have happened."""
+        offset = self.offsets.get(apiserver)
+        server_time = None if offset is None else parse_time(stamp)
+        if offset is None or server_time is None:
+            return arrived_at
+        return min(arrived_at, offset.latest(server_time))
+
+    def _note_stranger(self, apiserver: str, at: datetime) -> None:
+        if len(self.strange_senders) < MAX_STRANGE_SENDERS or apiserver in self.strange_senders:
+            self.strange_senders[apiserver] = at
+
+    @staticmethod
+    def _merge_into(
+        activities: dict[str, SpaceActivity], space_name: str, activity: SpaceActivity
+    ) -> None:
+        known = activities.get(space_name)
+        activities[space_name] = activity if known is None else known.merge(activity)
