@@ -21,10 +21,11 @@ from billing.core.statement import Statement, StatementQuery, make_statement
 from metrics.core.clock import Clock
 from metrics.core.refs import SpaceRef
 from metrics.recorder import Recorder
-from sleeper.control.shift import MeteredInventory, PodChange, PowerNews, Shift, seconds
+from sleeper.control.shift import MeteredInventory, PowerNews, Shift, seconds
 from sleeper.core.power import PowerState
 from sleeper.core.record import FreedRequests
 from sleeper.errors import StoreError
+from sleeper.kube.podchange import PodChange
 from sleeper.store.engine import Database
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,7 @@ class Meter:
         self._powers: dict[str, PowerNews] = {}
         self._storing = asyncio.Lock()
         self._clocks = (clock.now(), clock.monotonic())
+        self._known_loss: tuple[datetime, datetime] | None = None
         inventory.subscribe(self._namespace_changed)
         inventory.subscribe_pods(self._pod_changed)
 
@@ -144,7 +146,7 @@ class Meter:
         self._clocks = (self._clock.now(), self._clock.monotonic())
         step = (self._clocks[0] - wall).total_seconds() - (self._clocks[1] - monotonic)
         if abs(step) > self._settings.max_clock_step_seconds:
-            shift.resumes_at = seconds(self._clocks[0])
+            shift.lost_sight(shift.alive_until, seconds(self._clocks[0]))
 
     async def _store_or_warn(self) -> None:
         try:
@@ -169,6 +171,7 @@ class Meter:
             # From here on without waiting: no change slips in between the look and the news.
             self._shift = Shift(before, self._inventory, self._powers, start=start)
             self._clocks = (self._clock.now(), self._clock.monotonic())
+            self._known_loss = self._inventory.pods_lost_sight
         if gap_seconds:
             self._recorder.meter_gap(gap_seconds)
         log.info("meter took over", open_rows=len(before.reservations), gap_seconds=gap_seconds)
@@ -179,28 +182,36 @@ class Meter:
             shift = self._shift
             if shift is None:
                 return
+            self._note_lost_sight(shift)
+            blind = shift.blind
             alive_until = shift.alive_until
             if self._inventory.pods_seen_until is not None:
                 alive_until = max(alive_until, seconds(self._inventory.pods_seen_until))
-            resumes_at = shift.resumes_at
+            seen_end = alive_until if blind is None else max(shift.alive_until, blind[0])
+            resumes_at = None if blind is None else max(seen_end, blind[1])
             reservations, power = shift.reservations.changed(), shift.power.changed()
             async with self._database.begin() as connection:
                 span_id = self._span_id
-                seen_end = alive_until if resumes_at is None else shift.alive_until
                 if not await store.extend_span(connection, span_id, seen_end):
                     log.warning("another meter took over")
                     self._shift = None
                     return
                 if resumes_at is not None:
-                    span_id = await store.begin_span(connection, max(resumes_at, seen_end))
+                    span_id = await store.begin_span(connection, resumes_at)
                     await store.extend_span(connection, span_id, alive_until)
                 await store.save_reservations(connection, reservations)
                 await store.save_power(connection, power)
             self._span_id = span_id
             if resumes_at is not None:
-                self._recorder.meter_gap(max(0, resumes_at - shift.alive_until))
-                if shift.resumes_at == resumes_at:
-                    shift.resumes_at = None
-            shift.alive_until = alive_until
+                self._recorder.meter_gap(resumes_at - seen_end)
+                if shift.blind == blind:
+                    shift.blind = None
+            shift.alive_until = max(alive_until, resumes_at or 0)
             shift.reservations.stored(reservations)
             shift.power.stored(power)
+
+    def _note_lost_sight(self, shift: Shift) -> None:
+        loss = self._inventory.pods_lost_sight
+        if loss is not None and loss != self._known_loss:
+            shift.lost_sight(seconds(loss[0]), seconds(loss[1]))
+        self._known_loss = loss

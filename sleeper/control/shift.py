@@ -22,32 +22,9 @@ from metrics.errors import QuantityError
 from sleeper.core.names import LABEL_TENANT
 from sleeper.core.objects import Namespace, Pod, SpaceObjects
 from sleeper.core.power import PowerState
+from sleeper.kube.podchange import PodChange
 
 log = structlog.get_logger(__name__)
-
-
-class PodChange(Protocol):
-    """One change of one Pod, as the watch told it."""
-
-    @property
-    def old(self) -> Pod | None:
-        """What it was; None for a new one."""
-        ...
-
-    @property
-    def new(self) -> Pod | None:
-        """What it is; None once it is gone."""
-        ...
-
-    @property
-    def at(self) -> datetime:
-        """When the news arrived."""
-        ...
-
-    @property
-    def relisted(self) -> bool:
-        """The watch had lost its place: this was found by listing again."""
-        ...
 
 
 class MeteredInventory(Protocol):
@@ -61,6 +38,11 @@ class MeteredInventory(Protocol):
     @property
     def pods_seen_until(self) -> datetime | None:
         """Last proof of life of the Pod watch."""
+        ...
+
+    @property
+    def pods_lost_sight(self) -> tuple[datetime, datetime] | None:
+        """The last stretch from proof of life to re-list; what was brief left no trace in it."""
         ...
 
     def namespaces(self) -> Iterable[Namespace]:
@@ -103,8 +85,7 @@ class Shift:
     Attributes:
         reservations: rows of Pods.
         power: stretches of power states.
-        resumes_at: set when sight was lost and has come back at this epoch second; whoever
-            stores the shift begins a new span there.
+        blind: from and to which epoch second nobody saw what happened, until that is stored.
         alive_until: last stored proof of life, epoch second.
     """
 
@@ -126,7 +107,7 @@ class Shift:
         """
         self.reservations = ReservationBook(before.reservations)
         self.power = PowerBook(before.power)
-        self.resumes_at: int | None = None
+        self.blind: tuple[int, int] | None = None
         self.alive_until = start
         self._inventory = inventory
         # Nothing is claimed from before the first meter ran.
@@ -141,10 +122,9 @@ class Shift:
         """A Pod came, changed or went."""
         at = seconds(change.at)
         old, new = change.old, change.new
-        if change.relisted:
-            self.resumes_at = at
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            gone_at = self.alive_until if change.relisted else at
+            was_there = change.seen_until if change.relisted else None
+            gone_at = at if was_there is None else seconds(was_there)
             self.reservations.removed(old.metadata.uid, at=gone_at)
         if new is None:
             return
@@ -176,6 +156,12 @@ class Shift:
             if space is not None:
                 self._joined_or_moved(space, known, objects, is_new=is_new, now=now)
         return gone
+
+    def lost_sight(self, since: int, until: int) -> None:
+        """Nobody saw what happened in ``[since, until)``."""
+        if self.blind is not None:
+            since, until = min(since, self.blind[0]), max(until, self.blind[1])
+        self.blind = (since, until)
 
     def power_changed(self, news: PowerNews) -> None:
         """A Space is in a power state; saying so again changes nothing.

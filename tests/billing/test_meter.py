@@ -159,18 +159,30 @@ async def test_a_space_labelled_while_nobody_looked_counts_from_when_it_was_seen
 async def test_a_watch_that_lost_its_place_leaves_a_gap(site: Site) -> None:
     meter = site.meter()
     await meter.tick()
-    web = pod_body("shop", "web", scheduled=T0)
-    site.inventory.pod(web)
-    site.inventory.pod(pod_body("shop", "stays", scheduled=T0))
+    stays = pod_body("shop", "stays", scheduled=T0)
+    site.inventory.pod(pod_body("shop", "web", scheduled=T0))
+    site.inventory.pod(stays)
     await site.pass_to(40, meter)
     await site.pass_to(70, meter, alive=False)
     site.clock.move_to(T0 + 90)
-    site.inventory.pod(web, deleted=True, relisted=True)
+    site.inventory.relist([stays])
     await site.pass_to(100, meter)
     statement = await site.statement(meter)
     assert statement.total.cpu_milli_seconds == 100 * (40 + 100)
     assert statement.gaps == (Period(start=T0 + 40, end=T0 + 90),)
     assert site.gaps.seconds == [50]
+
+
+async def test_a_new_list_without_a_difference_is_a_gap_all_the_same(site: Site) -> None:
+    """A Pod may have come and gone in it."""
+    meter = site.meter()
+    await meter.tick()
+    await site.pass_to(40, meter)
+    site.clock.move_to(T0 + 45)
+    site.inventory.relist([])
+    await site.pass_to(60, meter)
+    await site.pass_to(70, meter)
+    assert (await site.statement(meter)).gaps == (Period(start=T0 + 40, end=T0 + 45),)
 
 
 async def test_a_step_of_the_wall_clock_is_a_gap(site: Site) -> None:

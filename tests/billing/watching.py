@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from sleeper.control.shift import PodChange
 from sleeper.core.names import LABEL_TENANT
 from sleeper.core.objects import Namespace, Pod, SpaceObjects
+from sleeper.kube.index import NamespaceIndex, NamespaceStore, PodStore
+from sleeper.kube.podchange import PodChange
 
 Body = dict[str, Any]
 
@@ -38,36 +39,30 @@ class HandClock:
         self.at += seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A PodChange."""
-
-    old: Pod | None
-    new: Pod | None
-    at: datetime
-    relisted: bool = False
-
-
 class WatchedInventory:
-    """An inventory fed with wire bodies, in place of the one that watches an API server."""
+    """The real index and stores, fed with wire bodies by a test in place of an API server."""
 
     def __init__(self, clock: HandClock) -> None:
         self._clock = clock
-        self._namespaces: dict[str, Namespace] = {}
-        self._pods: dict[str, Pod] = {}
         self._on_space: list[Callable[[str], None]] = []
         self._on_pod: list[Callable[[PodChange], None]] = []
+        self._index = NamespaceIndex(self._tell)
+        self._namespaces = NamespaceStore(self._index)
+        self._pods = PodStore(
+            self._index,
+            source="pods",
+            listener=self._tell_pod,
+            seen_until=lambda: self.pods_seen_until,
+        )
         self.synced = True
         self.pods_seen_until: datetime | None = clock.now()
+        self.pods_lost_sight: tuple[datetime, datetime] | None = None
 
-    def namespaces(self) -> list[Namespace]:
-        return list(self._namespaces.values())
+    def namespaces(self) -> Iterable[Namespace]:
+        return self._index.namespaces()
 
     def space(self, name: str) -> SpaceObjects | None:
-        if name not in self._namespaces:
-            return None
-        pods = tuple(pod for pod in self._pods.values() if pod.metadata.namespace == name)
-        return SpaceObjects(namespace=self._namespaces[name], pods=pods)
+        return self._index.space(name)
 
     def subscribe(self, callback: Callable[[str], None]) -> None:
         self._on_space.append(callback)
@@ -80,30 +75,36 @@ class WatchedInventory:
         self.pods_seen_until = self._clock.now()
 
     def namespace(self, body: Body, *, deleted: bool = False) -> None:
-        namespace = msgspec.convert(body, Namespace)
-        name = namespace.metadata.name
-        if deleted:
-            del self._namespaces[name]
-        else:
-            self._namespaces[name] = namespace
+        store = self._namespaces
+        namespace = msgspec.convert(versioned(body), Namespace)
+        (store.discard if deleted else store.put)(namespace, self._clock.now())
+
+    def pod(self, body: Body, *, deleted: bool = False) -> None:
+        pod = msgspec.convert(versioned(body), Pod)
+        (self._pods.discard if deleted else self._pods.put)(pod, self._clock.now())
+        self.alive()
+
+    def relist(self, bodies: Iterable[Body]) -> None:
+        """The Pod watch had lost its place; this is what a new list says."""
+        assert self.pods_seen_until is not None
+        self.pods_lost_sight = (self.pods_seen_until, self._clock.now())
+        pods = [msgspec.convert(versioned(body), Pod) for body in bodies]
+        self._pods.replace(pods, self._clock.now())
+        self.alive()
+
+    def _tell(self, name: str) -> None:
         for callback in self._on_space:
             callback(name)
 
-    def pod(self, body: Body, *, deleted: bool = False, relisted: bool = False) -> None:
-        pod = msgspec.convert(body, Pod)
-        key = f"{pod.metadata.namespace}/{pod.metadata.name}"
-        old = self._pods.pop(key, None)
-        if not deleted:
-            self._pods[key] = pod
-        change = Change(
-            old=old, new=None if deleted else pod, at=self._clock.now(), relisted=relisted
-        )
-        if not relisted:
-            self.alive()
+    def _tell_pod(self, change: PodChange) -> None:
         for callback in self._on_pod:
             callback(change)
-        for on_space in self._on_space:
-            on_space(pod.metadata.namespace)
+
+
+def versioned(body: Body) -> Body:
+    """The body with a resourceVersion that differs where the body does."""
+    version = str(zlib.crc32(msgspec.json.encode(body)))
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
 
 
 def stamp(at: int) -> str:
