@@ -46,7 +46,7 @@ class Look(Protocol):
         """The next step for the object as it is now."""
         ...
 
-    async def amend(self, entry: Entry | None) -> bool:
+    async def amend(self, entry: Entry) -> bool:
         """Bring the record's entry up to date first; False if the record has moved on."""
         ...
 
@@ -184,7 +184,7 @@ class _Errand:
     async def _amend(self, step: Amend) -> Result | None:
         if not await self._look.amend(step.entry):
             return self.left(WhyLeft.STOPPED, "was left because its record moved on")
-        return self._result(None) if step.entry is None else None
+        return None
 
     async def _send(self, patch: Patch) -> Result | None:
         kind, purpose = self._ref.kind, patch.purpose

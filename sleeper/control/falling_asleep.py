@@ -299,12 +299,14 @@ class Sleep:
         """The only sleep patch for the object that was ever sent had no effect."""
         self._written.discard(uid)
 
-    async def amend(self, entry: Entry, changed: Entry | None) -> bool:
-        """Replace or drop one entry of the record; False if the record has moved on."""
+    async def amend(self, changed: Entry) -> bool:
+        """Replace one entry of the record; False if the record has moved on."""
         async with self._amending:
             assert self._record is not None
-            others = [e for e in self._record.entries if e.ref.uid != entry.ref.uid]
-            entries = tuple(others if changed is None else [*others, changed])
+            entries = tuple(
+                changed if entry.ref.uid == changed.ref.uid else entry
+                for entry in self._record.entries
+            )
             record = replace(self._record, entries=entries)
             try:
                 await self._records.update_entries(record)
@@ -337,11 +339,11 @@ class _SleepLook:
             self._flight.may_be_written(self._entry.ref.uid)
         return step
 
-    async def amend(self, entry: Entry | None) -> bool:
+    async def amend(self, entry: Entry) -> bool:
         """Bring the record's entry up to date before the object is patched."""
-        if not await self._flight.amend(self._entry, entry):
+        if not await self._flight.amend(entry):
             return False
-        self._entry = entry or self._entry
+        self._entry = entry
         return True
 
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:

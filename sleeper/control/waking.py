@@ -62,7 +62,7 @@ class WakeLook:
             fenced=self._fenced,
         )
 
-    async def amend(self, entry: Entry | None) -> bool:
+    async def amend(self, entry: Entry) -> bool:
         """A wake never changes the record."""
         raise AssertionError(entry)
 

@@ -91,7 +91,7 @@ def next_epoch(
 def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:
     """The record's entry for a live object; None if it has nothing to stop."""
     fields = _originals(live, kind, kept={})
-    if fields is None:
+    if not fields:
         return None
     meta = live["metadata"]
     ref = ObjectRef(kind=kind.kind, name=meta["name"], uid=meta["uid"])
@@ -119,10 +119,10 @@ def sleep_step(
     if isinstance(note, RestoreNote):
         return _after_patch(live, kind=kind, note=note, entry=entry, epoch=epoch)
     fields = _originals(live, kind, kept={} if untouched else entry.fields)
-    if fields is None:
-        return Amend(entry=None)
     if fields != entry.fields:
         return Amend(entry=replace(entry, fields=fields))
+    if not fields:
+        return Settled()
     return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
 
 
@@ -165,8 +165,8 @@ def _is_bare(live: JsonObject) -> bool:
 
 def _originals(
     live: JsonObject, kind: WorkloadKind, *, kept: Mapping[str, FieldValue]
-) -> dict[str, FieldValue] | None:
-    """Values of the fields that sleep turns; None if the Pods are stopped already.
+) -> dict[str, FieldValue]:
+    """Values of the fields that sleep turns; none if the Pods are stopped already.
 
     ``kept`` are recorded originals that stand where the live value is their sleep value.
     """
@@ -178,7 +178,7 @@ def _originals(
         if switch.turns(value):
             found[path] = value
         elif switch is kind.replicas:
-            return None
+            return {}
     return found
 
 

@@ -48,8 +48,9 @@ def wake_step(
     kind = KINDS[ref.kind]
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
     if not isinstance(note, RestoreNote):
-        if entry is None or (fenced and not _asleep_fields(live, kind, entry.fields)):
+        if _needs_nothing(live, kind, entry, fenced=fenced):
             return Settled()
+        assert entry is not None
         return _fence(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
     if note.epoch > epoch:
         message = f"{ref.kind}/{ref.name} belongs to sleep {note.epoch}, later than {epoch}"
@@ -79,8 +80,8 @@ def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str]
         live = as_json(obj)
         entry = entries.get(item.ref.uid)
         name = f"{item.ref.kind}/{item.ref.name}"
-        if entry is None:
-            return Reason.NEW_WORKLOAD, f"{name} is new and runs{_by(obj)}"
+        if entry is None or not entry.fields:
+            return Reason.NEW_WORKLOAD, f"{name} runs and did not before{_by(obj)}"
         note = note_on(live, kind=item.kind, space_uid=record.space_uid, entry=entry)
         was_asleep = isinstance(note, RestoreNote) and note.epoch == record.epoch
         if was_asleep or record.phase is PowerState.ASLEEP:
@@ -152,6 +153,15 @@ def _asleep_fields(
         if current == switch.asleep(original) and current != original:
             found[path] = (current, original)
     return found
+
+
+def _needs_nothing(
+    live: JsonObject, kind: WorkloadKind, entry: Entry | None, *, fenced: bool
+) -> bool:
+    """Whether an object without a note of ours is as it was, and surely stays so."""
+    if entry is None or not entry.fields:
+        return True
+    return fenced and not _asleep_fields(live, kind, entry.fields)
 
 
 def _fence(

@@ -34,9 +34,13 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amend:
-    """Change the record's entry first; None drops it. Then look again."""
+    """Change the record's entry first, then look again.
 
-    entry: Entry | None
+    An entry without fields stands for an object that its owner stopped meanwhile; it stays in
+    the record and is left alone.
+    """
+
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
