@@ -38,6 +38,7 @@ READ_DEADLINE_FACTOR: Final = 3
 
 _FIRST_RETRY_SECONDS: Final = 0.2
 _SLOWEST_RETRY_SECONDS: Final = 5.0
+_SHORTEST_ATTEMPT_SECONDS: Final = 0.05
 
 Params = Mapping[str, str]
 
@@ -137,7 +138,7 @@ class KubeClient:
 
     @property
     def request_timeout_seconds(self) -> float:
-        """No write starts its last attempt, or is waited for, longer than this."""
+        """Longest that one write can take to give an answer, its safe retries included."""
         return self._request_timeout
 
     # reads
@@ -221,35 +222,35 @@ class KubeClient:
             async for line in lines:
                 yield line
 
-    # writes
+    # writes; each is given up after one request timeout, its safe retries included
 
-    async def create(self, path: str, body: object, *, params: Params | None = None) -> bytes:
+    async def create(
+        self, path: str, body: object, *, timeout_seconds: float | None = None
+    ) -> bytes:
         """POST to a collection; the created object.
 
         Raises:
             AlreadyExists: the name is taken.
         """
-        return await self._write("POST", path, body, JSON, params=params)
+        return await self._write("POST", path, body, JSON, timeout_seconds)
 
-    async def replace(self, path: str, body: object) -> bytes:
-        """PUT; the body's resource version is the precondition. The stored object.
-
-        Raises:
-            Conflict: it has another resource version by now.
-        """
-        return await self._write("PUT", path, body, JSON)
-
-    async def json_patch(self, path: str, ops: Sequence[JsonOp]) -> bytes:
+    async def json_patch(
+        self, path: str, ops: Sequence[JsonOp], *, timeout_seconds: float | None = None
+    ) -> bytes:
         """Apply all operations or none; the patched object.
 
         Raises:
             TestFailed: the object is not as the patch expects it.
         """
-        return await self._write("PATCH", path, [_wire(op) for op in ops], JSON_PATCH)
+        return await self._write(
+            "PATCH", path, [_wire(op) for op in ops], JSON_PATCH, timeout_seconds
+        )
 
-    async def merge_patch(self, path: str, body: object) -> bytes:
+    async def merge_patch(
+        self, path: str, body: object, *, timeout_seconds: float | None = None
+    ) -> bytes:
         """JSON merge patch: named members are set, None removes. The patched object."""
-        return await self._write("PATCH", path, body, MERGE_PATCH)
+        return await self._write("PATCH", path, body, MERGE_PATCH, timeout_seconds)
 
     async def delete(
         self, path: str, *, uid: str | None = None, resource_version: str | None = None
@@ -272,18 +273,17 @@ class KubeClient:
         path: str,
         body: object,
         content_type: str,
-        *,
-        params: Params | None = None,
+        timeout_seconds: float | None = None,
     ) -> bytes:
-        query = dict(params or {})
-        if method != "DELETE":
-            query["fieldManager"] = FIELD_MANAGER
+        deadline = timeout_seconds or self._request_timeout
         # bounds how long a request that we gave up on can linger inside the server
-        query["timeout"] = f"{max(1, round(self._request_timeout))}s"
+        params = {"timeout": f"{max(1, round(deadline))}s"}
+        if method != "DELETE":
+            params["fieldManager"] = FIELD_MANAGER
         request = Request(
-            method=method, path=path, params=query, body=encode(body), content_type=content_type
+            method=method, path=path, params=params, body=encode(body), content_type=content_type
         )
-        return await self._send(request, deadline_seconds=self._request_timeout)
+        return await self._send(request, deadline_seconds=deadline)
 
     async def _send(self, request: Request, *, deadline_seconds: float) -> bytes:
         """Send, and send again what may be sent again, until the deadline."""
@@ -297,7 +297,10 @@ class KubeClient:
             try:
                 return await self._transport.call(
                     request,
-                    timeout_seconds=min(self._request_timeout, deadline - self._clock.monotonic()),
+                    timeout_seconds=max(
+                        _SHORTEST_ATTEMPT_SECONDS,
+                        min(self._request_timeout, deadline - self._clock.monotonic()),
+                    ),
                 )
             except Unauthorized:
                 if renewed:

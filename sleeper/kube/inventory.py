@@ -144,6 +144,11 @@ class Inventory:
         """Last proof of life of the Pod watch; None before the first list."""
         return self._pods.last_seen
 
+    @property
+    def pods_lost_sight(self) -> tuple[datetime, datetime] | None:
+        """The last stretch from proof of life to re-list of the Pods; None: never re-listed."""
+        return self._pods.lost_sight
+
     # who wants to know
 
     def subscribe(self, callback: Callable[[str], None]) -> None:

@@ -125,6 +125,7 @@ class Reflector(Generic[ObjectT]):
         self._relist_at = 0.0
         self._alive_at: float | None = None
         self._last_seen: datetime | None = None
+        self._lost_sight: tuple[datetime, datetime] | None = None
         self._trouble = ""
         self._ever_listed = False
 
@@ -132,6 +133,14 @@ class Reflector(Generic[ObjectT]):
     def last_seen(self) -> datetime | None:
         """Last proof of life: up to here the store surely has followed. None: never listed."""
         return self._last_seen
+
+    @property
+    def lost_sight(self) -> tuple[datetime, datetime] | None:
+        """From the proof of life before the last re-list to that list; None: never re-listed.
+
+        Objects that came and went in between left no trace.
+        """
+        return self._lost_sight
 
     @property
     def synced(self) -> bool:
@@ -190,7 +199,10 @@ class Reflector(Generic[ObjectT]):
                 objects.extend(page.items or ())
                 version = page.metadata.resource_version
                 await asyncio.sleep(0)  # let others run between the pages of a large list
-        self._store.replace(objects, self._clock.now())
+        now = self._clock.now()
+        if self._last_seen is not None:
+            self._lost_sight = (self._last_seen, now)
+        self._store.replace(objects, now)
         self._ever_listed = True
         self._version = version
         self._relist_at = self._clock.monotonic() + jittered(self._relist_seconds)
