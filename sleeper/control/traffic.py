@@ -1,0 +1,349 @@
+"""The traffic signal: reads an ingress's counters in Prometheus and says how far it has seen.
+
+Each reading goes from the stored watermark to Prometheus's present, in pieces if that is long, so a
+restart of ours, or of Prometheus, is lag and not a gap as long as the samples are still there.
+Activity and the watermark that rests on it are committed together.
+
+::
+
+    Prometheus ──samples──► metrics.core.traffic (sight, use) ──► watermark, gaps ──► metrics.store
+                                                             └──► activity of Spaces ──► listeners
+
+A reading that fails, for whatever reason, blinds the signal until one succeeds. The watermark
+stands meanwhile, and the next reading begins at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from metrics import store
+from metrics.core.activity import SpaceActivity
+from metrics.core.clock import EPOCH, Clock
+from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
+from metrics.core.steps import StepWatch
+from metrics.core.traffic import SAME_MOMENT_SECONDS, Blindness, ClockOffset, Hole
+from metrics.core.traffic_providers import Provider
+from metrics.errors import PrometheusError
+from metrics.recorder import Recorder
+from metrics.sources import queries
+from metrics.sources.prometheus import PromQuery
+from metrics.sources.traffic import read
+from sleeper.control.traffic_index import LabelIndex, Spaces
+from sleeper.core.carriers import uncarried
+from sleeper.core.objects import SpaceObjects
+from sleeper.errors import StoreError
+from sleeper.store.engine import Database
+
+ActivityListener = Callable[[str, Activity], None]
+"""Called with the Space's name, in the loop's thread; must be cheap."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSettings:
+    """How to read.
+
+    Attributes:
+        poll_interval_seconds: time between readings.
+        stale_after_seconds: how old the newest sample of a target may be, and how far a reading
+            looks back behind the watermark; at least two scrape intervals.
+        backfill_seconds: most that a reading covers; what lies before it counts as not seen.
+        max_clock_offset_seconds: how far Prometheus's clock may be from ours.
+        max_clock_step_seconds: how far our wall clock may step between two readings.
+    """
+
+    poll_interval_seconds: float
+    stale_after_seconds: float
+    backfill_seconds: float
+    max_clock_offset_seconds: float
+    max_clock_step_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """What one reading covers, in seconds on Prometheus's clock.
+
+    Attributes:
+        begin: the watermark, or as far back as a reading may reach.
+        end: Prometheus's present.
+        blind_until: what happened before this instant can never be known; None: all can.
+        because: the CamelCase reason for that.
+    """
+
+    begin: float
+    end: float
+    blind_until: float | None = None
+    because: str = ""
+
+    def holes(self) -> tuple[Hole, ...]:
+        """What this reading can never cover."""
+        if self.blind_until is None:
+            return ()
+        return (Hole(begin=self.begin, end=self.blind_until, reason=self.because),)
+
+
+class TrafficSignal:
+    """Use through one ingress provider.
+
+    Args:
+        provider: the ingress that is read.
+        query: Prometheus.
+        spaces: the inventory.
+        database: where watermark, gaps and activity are kept.
+        clock: our clock.
+        recorder: metrics.
+        settings: how to read.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        query: PromQuery,
+        spaces: Spaces,
+        database: Database,
+        clock: Clock,
+        recorder: Recorder,
+        settings: TrafficSettings,
+    ) -> None:
+        self._provider = provider
+        self._query = query
+        self._spaces = spaces
+        self._database = database
+        self._clock = clock
+        self._recorder = recorder
+        self._settings = settings
+        self._index = LabelIndex(provider, spaces)
+        self._steps = StepWatch(clock, limit=timedelta(seconds=settings.max_clock_step_seconds))
+        self._listeners: list[ActivityListener] = []
+        self._activity: dict[str, SpaceActivity] = {}
+        self._watermark: datetime | None = None
+        self._gap_end: datetime | None = None
+        self._blindness: Blindness | None = Blindness(
+            reason="TrafficNotReadYet", detail="the first reading is not done"
+        )
+        self._read_at: datetime | None = None
+        self._stepped = False
+
+    # What the verdict loop asks
+
+    def view(self, now: datetime) -> SignalView:
+        """How far the provider has surely been seen."""
+        blindness = self._blindness
+        if blindness is None and self._read_at is not None:
+            age = (now - self._read_at).total_seconds()
+            if age > self._settings.stale_after_seconds:
+                blindness = Blindness(
+                    reason="TrafficNotRead", detail=f"the last reading was {age:.0f} s ago"
+                )
+        return SignalView(
+            name=SignalName.TRAFFIC,
+            watermark=self._watermark,
+            last_gap_end=self._gap_end,
+            unknown_because=None if blindness is None else blindness.reason,
+            unknown_detail="" if blindness is None else blindness.detail,
+        )
+
+    def activity(self, space_name: str) -> SpaceActivity | None:
+        """Latest proof of use through the ingress; None: none known."""
+        return self._activity.get(space_name)
+
+    def subscribe(self, listener: ActivityListener) -> None:
+        """Be told of activity as it is read, before it is stored."""
+        self._listeners.append(listener)
+
+    def uncarried(self, objects: SpaceObjects) -> tuple[str, ...]:
+        """``Kind/name`` of each route of a Space whose traffic the provider would not show."""
+        return uncarried(self._provider, objects, self._spaces.ingress_classes())
+
+    # Its life
+
+    async def start(self) -> None:
+        """Read what is stored."""
+        async with self._database.read() as connection:
+            self._activity = await store.load_activity(connection, SignalName.TRAFFIC)
+            sights = await store.load_sights(connection, SignalName.TRAFFIC)
+        if (stored := sights.get(self._provider.name)) is not None:
+            self._watermark, self._gap_end = stored.watermark, stored.gap_end
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            await self.poll()
+            await asyncio.sleep(self._settings.poll_interval_seconds)
+
+    async def poll(self) -> None:
+        """One reading; what prevents it blinds the signal and is not raised."""
+        began = self._clock.monotonic()
+        try:
+            blindness = await self._read()
+        except PrometheusError as error:
+            blindness = Blindness(reason=error.reason, detail=str(error))
+        except StoreError as error:
+            blindness = Blindness(reason="TrafficNotStored", detail=str(error))
+        outcome = "ok" if blindness is None else blindness.reason
+        self._recorder.traffic_query(outcome, self._clock.monotonic() - began)
+        self._settle(blindness)
+
+    # One reading
+
+    async def _read(self) -> Blindness | None:
+        if not self._spaces.synced:
+            return Blindness(
+                reason="InventoryUnsynced", detail="the Services are not known completely"
+            )
+        offset = await self._measure_clock()
+        if abs(offset.ahead_seconds) > self._settings.max_clock_offset_seconds:
+            return Blindness(
+                reason="PrometheusClockOffset",
+                detail=f"Prometheus's clock is {offset.ahead_seconds:+.1f} s from ours; allowed "
+                f"are {self._settings.max_clock_offset_seconds:g} s",
+            )
+        stretch = self._stretch(offset)
+        reading = await read(
+            self._query,
+            self._provider,
+            begin=stretch.begin,
+            end=stretch.end,
+            stale_after_seconds=self._settings.stale_after_seconds,
+        )
+        now = self._clock.now()
+        activity = self._credit(reading.used, offset, now)
+        self._announce(activity)
+        seen = reading.sight
+        if seen.watermark is not None:  # otherwise the next reading covers the same stretch again
+            watermark = _instant(offset.earliest(seen.watermark))
+            holes = (*stretch.holes(), *seen.holes)
+            gaps = [self._gap(hole, offset, now) for hole in holes]
+            await self._store(watermark, gaps, activity, now)
+        return seen.blindness
+
+    async def _measure_clock(self) -> ClockOffset:
+        sent = _seconds(self._clock.now())
+        theirs = await self._query.scalar(queries.SERVER_TIME)
+        return ClockOffset.measured(sent=sent, received=_seconds(self._clock.now()), theirs=theirs)
+
+    def _stretch(self, offset: ClockOffset) -> _Stretch:
+        """From the watermark to Prometheus's present, as far as it may reach."""
+        expected = self._steps.look()
+        now = self._clock.now()
+        self._stepped = self._stepped or expected is not None
+        end = offset.to_theirs(_seconds(now))
+        floor = end - self._settings.backfill_seconds
+        if self._watermark is None:
+            return _Stretch(begin=floor, end=end, blind_until=floor, because="FirstStart")
+        if expected is not None:
+            self._watermark += now - expected  # the same instant on the clock as it is now
+        begin = offset.to_theirs(_seconds(self._watermark))
+        if begin > end + SAME_MOMENT_SECONDS:  # stored before the clock was set back
+            return _Stretch(begin=floor, end=end, blind_until=end, because="ClockStep")
+        begin = min(begin, end)
+        if self._stepped:
+            return _Stretch(begin=max(begin, floor), end=end, blind_until=end, because="ClockStep")
+        if begin < floor:
+            return _Stretch(begin=floor, end=end, blind_until=floor, because="TooFarBehind")
+        return _Stretch(begin=begin, end=end)
+
+    def _credit(
+        self, used: Mapping[str, float], offset: ClockOffset, now: datetime
+    ) -> dict[str, SpaceActivity]:
+        """Activity by Space name; where a label may mean several Spaces, all of them."""
+        credited: dict[str, SpaceActivity] = {}
+        for label, at in used.items():
+            for name, service in self._index.meant_by(label).items():
+                one = SpaceActivity.of(
+                    Activity(
+                        at=min(_instant(offset.latest(at)), now),
+                        signal=SignalName.TRAFFIC,
+                        source=self._provider.name,
+                        actor=ActorClass.WEB,
+                        verb="request",
+                        resource=service,
+                    )
+                )
+                credited[name] = credited[name].merge(one) if name in credited else one
+        return credited
+
+    def _announce(self, activity: Mapping[str, SpaceActivity]) -> None:
+        for name, one in activity.items():
+            known = self._activity.get(name)
+            merged = one if known is None else known.merge(one)
+            if merged is not known:
+                self._activity[name] = merged
+                for listener in self._listeners:
+                    listener(name, merged.latest)
+
+    def _gap(self, hole: Hole, offset: ClockOffset, now: datetime) -> store.StoredGap:
+        return store.StoredGap(
+            source=self._provider.name,
+            reason=hole.reason,
+            since=_instant(offset.earliest(hole.begin)),
+            until=min(_instant(offset.latest(hole.end)), now),
+        )
+
+    async def _store(
+        self,
+        watermark: datetime,
+        gaps: Sequence[store.StoredGap],
+        activity: Mapping[str, SpaceActivity],
+        now: datetime,
+    ) -> None:
+        """Commit a reading, and only then rely on it.
+
+        Another replica may have read further: the later watermark is as true as its activity,
+        which is stored with it. One that lies in the future was written before a clock stepped.
+        """
+        source = self._provider.name
+        async with self._database.begin() as connection:
+            sights = await store.load_sights(connection, SignalName.TRAFFIC, to_change=True)
+            stored = sights.get(source, store.StoredSight(watermark=None, gap_end=None))
+            marks = [mark for mark in (stored.watermark, watermark) if mark and mark <= now]
+            new = [gap for gap in gaps if not _known(gap, stored.gap_end)]
+            gap_ends = [end for end in (stored.gap_end, *(gap.until for gap in new)) if end]
+            merged = store.StoredSight(
+                watermark=max(marks, default=None), gap_end=max(gap_ends, default=None)
+            )
+            await store.merge_activity(connection, SignalName.TRAFFIC, activity, stored_at=now)
+            await store.add_gaps(connection, SignalName.TRAFFIC, new)
+            await store.save_sight(connection, SignalName.TRAFFIC, source, merged, stored_at=now)
+        self._watermark, self._gap_end = merged.watermark, merged.gap_end
+        self._stepped = False
+        for gap in new:
+            self._recorder.signal_gap(SignalName.TRAFFIC, source, gap.reason)
+            _log.warning(
+                "traffic_gap", source=source, reason=gap.reason, since=gap.since, until=gap.until
+            )
+
+    def _settle(self, blindness: Blindness | None) -> None:
+        """Show how the reading ended."""
+        source = self._provider.name
+        before, self._blindness = self._blindness, blindness
+        if blindness is None:
+            self._read_at = self._clock.now()
+        if self._watermark is not None:
+            self._recorder.signal_watermark(SignalName.TRAFFIC, source, self._watermark)
+        reason = None if blindness is None else blindness.reason
+        self._recorder.signal_unknown(SignalName.TRAFFIC, source, reason)
+        if reason != (None if before is None else before.reason):
+            detail = "" if blindness is None else blindness.detail
+            _log.info("traffic_sight", source=source, unknown=reason, detail=detail)
+
+
+def _known(gap: store.StoredGap, gap_end: datetime | None) -> bool:
+    """Whether the gap was told before; the same instant differs a little at each reading."""
+    return gap_end is not None and gap.until <= gap_end + timedelta(seconds=SAME_MOMENT_SECONDS)
+
+
+def _seconds(at: datetime) -> float:
+    return (at - EPOCH).total_seconds()
+
+
+def _instant(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
