@@ -4,12 +4,12 @@
 
     KubeError                  any other refusal (400, 405, 413, …)
     ├── Unauthorized           401: our credentials are not accepted
-    ├── Forbidden              403: RBAC, quota or admission says no
+    ├── Forbidden              403: RBAC or quota says no; or admission, with any status
     ├── NotFound               404
     ├── Conflict               409: the object moved on since it was read
     ├── AlreadyExists          409: a create found the name taken
     ├── Gone                   410: this resource version or list page is no longer kept
-    ├── Invalid                422: validation, or an admission policy that answers so
+    ├── Invalid                422: the object would be invalid
     ├── TestFailed             422: a JSON Patch does not fit the object as it is now
     ├── Throttled              429, after the retries
     ├── Unavailable            nothing was done: no connection, or 5xx on a read, after the retries
@@ -60,7 +60,7 @@ class Unauthorized(KubeError):
 
 
 class Forbidden(KubeError):
-    """403: refused by RBAC, by quota or by admission."""
+    """403, or whatever status an admission policy or webhook chose for its denial."""
 
     @property
     def admission(self) -> bool:
@@ -85,19 +85,14 @@ class Gone(KubeError):
 
 
 class Invalid(KubeError):
-    """422: the object would be invalid, by validation or by an admission policy.
-
-    A ValidatingAdmissionPolicy answers 422 unless it was given another reason.
-    """
-
-    @property
-    def admission(self) -> bool:
-        """Whether an admission policy or webhook refused, not validation."""
-        return _ADMISSION_DENIAL.search(self.message) is not None
+    """422: the object would be invalid."""
 
 
 class TestFailed(KubeError):
-    """422: a ``test`` of the JSON Patch did not hold, or a path it names is not there."""
+    """422: a ``test`` of the JSON Patch did not hold, or a path it names is not there.
+
+    The API server does not say which; the object has to be read again.
+    """
 
     __test__ = False  # the name is RFC 6902's; pytest must not collect it
 
@@ -139,13 +134,9 @@ class Undecodable(KubeError):
 
 
 _RBAC_DENIAL: Final = re.compile(r'\bUser "[^"]*" cannot ')
-_ADMISSION_DENIAL: Final = re.compile(
-    r"admission webhook .* denied the request|denied request|ValidatingAdmissionPolicy"
-)
-_PATCH_MISFIT: Final = re.compile(
-    r"test failed|testing (?:value|path) |error in (?:test|replace|remove|add) for path"
-    r"|operation does not apply|[Uu]nable to remove nonexistent key|missing (?:key|value|path)"
-)
+_ADMISSION_DENIAL: Final = re.compile(r"\bdenied (?:the )?request\b")
+_PATCH_MISFIT: Final = "the server rejected our request due to an error in our request"
+"""All that Kubernetes says of a JSON Patch that does not apply; validation names the field."""
 _REFUSED_BEFORE_STORAGE: Final = re.compile(r"failed calling webhook|no endpoints available")
 
 
@@ -209,9 +200,11 @@ def error_of(
             retry_after_seconds=retry_after_seconds if retry_after_seconds is not None else asked,
         )
     kind = _CLASS_BY_STATUS.get(http_status, KubeError)
-    if http_status == HTTPStatus.CONFLICT and status.reason == "AlreadyExists":
+    if http_status < HTTPStatus.INTERNAL_SERVER_ERROR and _ADMISSION_DENIAL.search(message):
+        kind = Forbidden
+    elif http_status == HTTPStatus.CONFLICT and status.reason == "AlreadyExists":
         kind = AlreadyExists
-    elif kind is Invalid and is_json_patch and _PATCH_MISFIT.search(causes or message):
+    elif kind is Invalid and is_json_patch and status.message == _PATCH_MISFIT:
         kind = TestFailed
     elif http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # etcd and proxies answer 5xx to writes that did take effect; a webhook that could not
