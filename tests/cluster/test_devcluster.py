@@ -46,7 +46,7 @@ async def test_a_deployment_becomes_pods_that_answer_through_the_ingress_control
 
 async def test_a_pod_takes_the_time_to_become_ready_that_it_asks_for(space: LiveSpace) -> None:
     await space.create(deployment("slow", start_after="1h"), deployment("quick", start_after="1s"))
-    await eventually(lambda: space.ready_pods(), what="the quick Pod is Ready")
+    await eventually(space.ready_pods, what="the quick Pod is Ready")
     ready = {
         pod["metadata"]["labels"]["app"]
         for pod in await space.pods()
