@@ -49,8 +49,8 @@ def requests(provider: Provider, *, over_seconds: float) -> str:
 
 
 def _range(seconds: float) -> str:
-    """A PromQL duration; rounded up to a millisecond, and never empty."""
-    return f"{max(1, math.ceil(seconds * 1000))}ms"
+    """A PromQL duration, wider by a millisecond: the instants it joins on are rounded to one."""
+    return f"{math.ceil(seconds * 1000) + 1}ms"
 
 
 def _one_of(values: Iterable[str]) -> str:
