@@ -17,7 +17,8 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from billing import store
+from billing import store as billing_store
+from metrics import store as metrics_store
 from metrics.core.clock import Clock
 from sleeper.control.shift import seconds
 from sleeper.errors import StoreError
@@ -25,8 +26,28 @@ from sleeper.store.engine import Database
 
 log = structlog.get_logger(__name__)
 
-KEEP_METER_ROWS: Final = timedelta(days=400)
-"""Thirteen months: last year's same month can still be stated."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long history is kept.
+
+    Attributes:
+        meter: rows of the meter; by default thirteen months, so that last year's same month can
+            still be stated.
+        activity: last activity of namespaces that are gone.
+        gaps: gaps of signals, kept for those who ask why a Space did not sleep.
+        streams: streams, counted from their beginning; must outlast the longest that may hold.
+        canaries: canaries that never came back.
+    """
+
+    meter: timedelta = timedelta(days=400)
+    activity: timedelta = timedelta(days=30)
+    gaps: timedelta = timedelta(days=30)
+    streams: timedelta = timedelta(days=2)
+    canaries: timedelta = timedelta(hours=6)
+
+
+DEFAULT_RETENTION: Final = Retention()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +115,38 @@ def checkpoint_job(database: Database) -> Job:
     return Job(name="checkpoint", when={"minute": 7}, run=database.checkpoint)
 
 
-def meter_retention_job(
-    database: Database, clock: Clock, *, keep: timedelta = KEEP_METER_ROWS
+def retention_job(
+    database: Database,
+    clock: Clock,
+    *,
+    namespaces: Callable[[], frozenset[str] | None],
+    keep: Retention = DEFAULT_RETENTION,
 ) -> Job:
-    """Daily: forget meter rows that ended longer ago than ``keep``."""
+    """Daily: forget what ended longer ago than ``keep`` says.
+
+    Args:
+        database: the tables.
+        clock: now.
+        namespaces: names of all namespaces; None while they are not surely known, and then no
+            activity is forgotten.
+        keep: how long.
+    """
 
     async def forget() -> int:
+        now = clock.now()
+        living = namespaces()
         async with database.begin() as connection:
-            return await store.forget_before(connection, seconds(clock.now() - keep))
+            dropped = await billing_store.forget_before(connection, seconds(now - keep.meter))
+            dropped += await metrics_store.forget_before(
+                connection,
+                canaries=now - keep.canaries,
+                streams=now - keep.streams,
+                gaps=now - keep.gaps,
+            )
+            if living is not None:
+                dropped += await metrics_store.forget_activity(
+                    connection, before=now - keep.activity, keep=living
+                )
+        return dropped
 
-    return Job(name="meter-retention", when={"hour": 3, "minute": 17}, run=forget)
+    return Job(name="retention", when={"hour": 3, "minute": 17}, run=forget)

@@ -16,7 +16,7 @@ from billing.core.power import ASLEEP
 from billing.core.statement import Amounts, Statement, StatementQuery
 from metrics.core.refs import SpaceRef
 from metrics.recorder import NullRecorder
-from sleeper.control.jobs import meter_retention_job
+from sleeper.control.jobs import retention_job
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.core.power import PowerState
 from sleeper.core.record import FreedRequests
@@ -383,7 +383,7 @@ async def test_retention_forgets_what_ended_long_ago_and_its_coverage(site: Site
     site.inventory.pod(pod_body("shop", "old", scheduled=T0), deleted=True)
     day = 86_400
     await site.pass_to(401 * day, meter)
-    forgotten = await meter_retention_job(site.database, site.clock).run()
+    forgotten = await retention_job(site.database, site.clock, namespaces=lambda: None).run()
     assert forgotten == 1
     statement = await meter.statement(StatementQuery(since=T0, until=T0 + 2 * day))
     assert statement.covered_seconds == day
