@@ -1,0 +1,65 @@
+# What a newcomer types. Needs Python 3.11 or newer, make and git; everything else is fetched.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEVCLUSTER := deploy/devcluster/run
+PYTEST_FLAGS ?=
+
+.PHONY: help setup check lint test demo bench lock docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with exactly the locked packages
+
+.venv: $(STAMP)
+
+$(STAMP): deploy/requirements/dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "sleeper needs Python 3.11 or newer on the PATH." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r deploy/requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+check: lint ## Lint, types, layers, and every test that needs no cluster
+	$(BIN)/python -m pytest -m "not cluster" $(PYTEST_FLAGS)
+
+test: lint ## Everything, on a real Kubernetes cluster of its own
+	$(DEVCLUSTER) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 leaves it running)
+	PYTHONPATH=deploy:deploy/devcluster KEEP=$(KEEP) $(DEVCLUSTER) $(BIN)/python -m demo
+
+bench: setup ## Measure, on the same cluster
+	$(DEVCLUSTER) $(BIN)/python -m tests.bench
+
+lock: setup ## Resolve the locked requirements anew
+	$(BIN)/python -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	env -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header pyproject.toml -o deploy/requirements/runtime.lock
+	env -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header --extra dev pyproject.toml -o deploy/requirements/dev.lock
+
+docs: setup ## Generate docs/reference from the declarations
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove what make made (the cache of built binaries stays)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
