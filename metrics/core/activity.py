@@ -44,12 +44,13 @@ class SpaceActivity:
 
 def later(one: Activity, other: Activity) -> Activity:
     """The later of two; at the same instant a fixed order of their contents decides."""
+    if one.at != other.at:
+        return other if other.at > one.at else one
     return other if _order(other) > _order(one) else one
 
 
 def _order(activity: Activity) -> tuple[object, ...]:
     return (
-        activity.at,
         activity.signal,
         activity.source,
         activity.actor,

@@ -18,7 +18,7 @@ import structlog
 from metrics.core.activity import SpaceActivity
 from metrics.core.audit import AuditEvent, AuditRules, Fate, ObjectRef, Reading, StreamEdge
 from metrics.core.clock import Clock
-from metrics.core.signals import Activity, ActorClass, SignalName
+from metrics.core.signals import Activity, SignalName
 from metrics.core.streams import StreamKey, StreamRecord, StreamTable
 from metrics.core.watermark import GapReason, Offset
 from metrics.recorder import Recorder
@@ -129,11 +129,10 @@ class AuditIntake:
             why = batch.problem or f"{batch.broken} of its items could not be read"
             _log.warning("audit_batch_unreadable", apiserver=apiserver, why=why)
             self.miss(apiserver, GapReason.UNDECODABLE)
-        read, is_space = self._rules.read, self._is_space
-        readings = [read(event, is_space) for event in batch.events]
+        readings = self._rules.read(batch.events, self._is_space)
         news: dict[str, SpaceActivity] = {}
         for event, reading in zip(batch.events, readings, strict=True):
-            if reading.fate is Fate.COUNTED or reading.edge is not None:
+            if reading.matters:
                 self._take_event(apiserver, event, reading, arrived_at, news)
             elif event.audit_id.startswith(CANARY_PREFIX):
                 self._take_canary(apiserver, event, arrived_at)
@@ -209,8 +208,6 @@ class AuditIntake:
         edge: StreamEdge,
         at: datetime,
     ) -> None:
-        if edge is StreamEdge.CLOSES and not self._may_hold(event):
-            return
         record = self._streams.add(
             StreamRecord(
                 apiserver=apiserver,
@@ -227,11 +224,6 @@ class AuditIntake:
             self.miss(apiserver, GapReason.SHED)
         else:
             self._pending.streams[record.key] = record
-
-    def _may_hold(self, event: AuditEvent) -> bool:
-        """Whether this stream's opening could have counted, so that its end must be kept."""
-        actor = self._rules.actor(event.effective_user)
-        return actor in {ActorClass.HUMAN, ActorClass.DEPLOYER}
 
     def _take_canary(self, apiserver: str, event: AuditEvent, arrived_at: datetime) -> None:
         received_at = parse_time(event.request_received_timestamp)
