@@ -165,9 +165,9 @@ def reference() -> str:
         "# SleepRecord",
         "",
         (
-            f"`{PLURAL}.{GROUP}/{VERSION}`, in sleeper's own namespace: what one sleep of one Space "
-            "changed. It is written before the first change and removed after waking, and it is all "
-            "that `sleeper wake --all` needs. A record of more than "
+            f"`{PLURAL}.{GROUP}/{VERSION}`, in sleeper's own namespace: what one sleep of one "
+            "Space changed. It is written before the first change and removed after waking, and "
+            "it is all that `sleeper wake --all` needs. A record of more than "
             f"{ENTRIES_PER_CHUNK} workloads is split into chunks; the head is chunk 0."
         ),
         "",
