@@ -53,6 +53,10 @@ class MeteredInventory(Protocol):
         """All objects of a namespace, or None if there is no such namespace."""
         ...
 
+    def by_uid(self, uid: str) -> Namespace | None:
+        """The namespace with this uid; cheap."""
+        ...
+
     def subscribe(self, callback: Callable[[str], None]) -> object:
         """Call back with the name of each namespace in which something changed."""
         ...
@@ -139,6 +143,8 @@ class Shift:
         Returns:
             The namespace uid of the Space that is no more, if one went.
         """
+        if self._is_as_known(name):
+            return None
         objects = self._inventory.space(name)
         space = None if objects is None else _space_ref(objects.namespace)
         is_new = name not in self._spaces
@@ -170,6 +176,12 @@ class Shift:
         """
         since = max(news.since, self._seen_until)
         self.power.entered(news.space, news.state.value, at=since, freed=news.freed)
+
+    def _is_as_known(self, name: str) -> bool:
+        """The usual case, without building the view of all the namespace's objects."""
+        known = self._spaces.get(name)
+        namespace = None if known is None else self._inventory.by_uid(known.uid)
+        return namespace is not None and _space_ref(namespace) == known
 
     def _joined_or_moved(
         self,

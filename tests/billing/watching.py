@@ -64,6 +64,9 @@ class WatchedInventory:
     def space(self, name: str) -> SpaceObjects | None:
         return self._index.space(name)
 
+    def by_uid(self, uid: str) -> Namespace | None:
+        return self._index.by_uid(uid)
+
     def subscribe(self, callback: Callable[[str], None]) -> None:
         self._on_space.append(callback)
 
