@@ -1,0 +1,298 @@
+"""Policy of one Space: its annotations over the configuration's defaults.
+
+Every value knows where it came from. A value that cannot be read is a *problem*: it could have
+delayed sleep, so the verdict abstains (``PolicyInvalid``) until it is mended. A key that is not
+known, or stands where it has no effect, is a *warning*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, Generic, TypeVar
+from zoneinfo import ZoneInfo
+
+from metrics.core.signals import SignalName
+from sleeper.core import names
+from sleeper.core.durations import Never, parse_duration, parse_instant
+from sleeper.core.names import ANNOTATIONS, Target
+from sleeper.core.schedule import AwakeHours, parse_awake_hours
+
+T = TypeVar("T")
+
+_UTC: Final = ZoneInfo("UTC")
+
+LONGEST_SHOWN: Final = 80
+"""Characters of an unreadable value that are quoted: Events are short, and owners know theirs."""
+
+_PREFIX: Final = f"{names.GROUP}/"
+_SPECS: Final = {spec.key: spec for spec in ANNOTATIONS}
+
+
+class Mode(StrEnum):
+    """Whether verdicts are acted upon."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+
+
+class Desired(StrEnum):
+    """What the owner asked for by hand."""
+
+    AUTO = "auto"
+    ASLEEP = "asleep"
+    AWAKE = "awake"
+
+
+class Source(StrEnum):
+    """Where an effective value comes from; a later one wins."""
+
+    BUILT_IN = "built in"
+    CONFIGURATION = "configuration"
+    ANNOTATION = "annotation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting(Generic[T]):
+    """One effective value and where it came from."""
+
+    value: T
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDefaults:
+    """What holds for a Space that says nothing itself: section ``defaults`` of the configuration.
+
+    Attributes:
+        mode: whether verdicts are acted upon.
+        sleep_after: idle time after which a Space sleeps; NEVER: only those that ask for it.
+        notice: how long before sleeping the owner is told; zero for no notice.
+        awake_hours: hours in which Spaces are kept awake; None for none.
+        timezone: zone in which awake-hours are read.
+        required_signals: signals that must have been seen idle; None: ``api``, and ``traffic``
+            where the Space has a route.
+    """
+
+    mode: Mode = Mode.ACT
+    sleep_after: timedelta | Never = Never.NEVER
+    notice: timedelta = timedelta(minutes=10)
+    awake_hours: AwakeHours | None = None
+    timezone: ZoneInfo = _UTC
+    required_signals: frozenset[SignalName] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepPolicy:
+    """The effective policy of one Space; the fields are the annotations of the same names."""
+
+    mode: Setting[Mode]
+    sleep_after: Setting[timedelta | Never]
+    notice: Setting[timedelta]
+    awake_hours: Setting[AwakeHours | None]
+    timezone: Setting[ZoneInfo]
+    keep_awake_until: Setting[datetime | None]
+    desired: Setting[Desired]
+    required_signals: Setting[frozenset[SignalName]]
+    excluded: Setting[bool]
+
+    @property
+    def sleeps_when_hours_end(self) -> bool:
+        """It has awake-hours, and nobody said after how much idle time it should sleep.
+
+        ``sleep-after: never`` on the namespace says so; as the configuration's default it does
+        not: it leaves the word to the Spaces, and awake-hours are such a word.
+        """
+        return (
+            self.awake_hours.value is not None
+            and self.sleep_after.value is Never.NEVER
+            and self.sleep_after.source is not Source.ANNOTATION
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyNote:
+    """Something about one annotation that its owner should know.
+
+    Attributes:
+        key: the annotation's key.
+        value: its value.
+        advice: what was expected, as half a sentence.
+    """
+
+    key: str
+    value: str
+    advice: str
+
+    def __str__(self) -> str:
+        value = self.value
+        if len(value) > LONGEST_SHOWN:
+            value = value[: LONGEST_SHOWN - 1] + "…"
+        return f"{self.key}: {value!r} {self.advice}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyReading:
+    """A policy with what could not be understood of it.
+
+    Attributes:
+        policy: the effective policy; where a value cannot be read, what would hold without it.
+        problems: values that cannot be read; while there is one, nothing sleeps for this policy.
+        warnings: keys that have no effect.
+    """
+
+    policy: SleepPolicy
+    problems: tuple[PolicyNote, ...] = ()
+    warnings: tuple[PolicyNote, ...] = ()
+
+
+def read_policy(
+    annotations: Mapping[str, str], defaults: PolicyDefaults, *, has_routes: bool
+) -> PolicyReading:
+    """The policy of a Space with these namespace annotations.
+
+    Args:
+        annotations: of the namespace; only keys of our group are looked at.
+        defaults: the configuration's.
+        has_routes: whether the Space has a route, so that ``traffic`` is required by default.
+    """
+    ours = tuple(
+        sorted(
+            (key, value)
+            for key, value in annotations.items()
+            if key.startswith(_PREFIX) and key not in _WRITTEN_BY_US
+        )
+    )
+    return _read(ours, defaults, has_routes)
+
+
+_WRITTEN_BY_US: Final = frozenset(spec.key for spec in ANNOTATIONS if spec.by_us)
+
+
+# Cached: most Spaces say the same or nothing, and annotations change more seldom than decisions.
+@lru_cache(maxsize=16_384)
+def _read(
+    ours: tuple[tuple[str, str], ...], defaults: PolicyDefaults, has_routes: bool
+) -> PolicyReading:
+    given = dict(ours)
+    problems: list[PolicyNote] = []
+
+    def setting(key: str, read: Callable[[str], T], default: Setting[T]) -> Setting[T]:
+        text = given.get(key)
+        if text is None:
+            return default
+        try:
+            return Setting(value=read(text), source=Source.ANNOTATION)
+        except ValueError as error:
+            advice = f"cannot be read; expected {_SPECS[key].form}"
+            if isinstance(error, _ExplainedError):
+                advice += f" ({error})"
+            problems.append(PolicyNote(key=key, value=text, advice=advice))
+            return default
+
+    def configured(value: T) -> Setting[T]:
+        return Setting(value=value, source=Source.CONFIGURATION)
+
+    def built_in(value: T) -> Setting[T]:
+        return Setting(value=value, source=Source.BUILT_IN)
+
+    required = (
+        built_in(frozenset({SignalName.API} | ({SignalName.TRAFFIC} if has_routes else set())))
+        if defaults.required_signals is None
+        else configured(defaults.required_signals)
+    )
+    policy = SleepPolicy(
+        mode=setting(names.MODE, _mode, configured(defaults.mode)),
+        sleep_after=setting(names.SLEEP_AFTER, _sleep_after, configured(defaults.sleep_after)),
+        notice=setting(names.NOTICE, parse_duration, configured(defaults.notice)),
+        awake_hours=setting(names.AWAKE_HOURS, _awake_hours, configured(defaults.awake_hours)),
+        timezone=setting(names.TIMEZONE, _zone, configured(defaults.timezone)),
+        keep_awake_until=setting(names.KEEP_AWAKE_UNTIL, _instant, built_in(None)),
+        desired=setting(names.DESIRED, _desired, built_in(Desired.AUTO)),
+        required_signals=setting(names.REQUIRED_SIGNALS, _signals, required),
+        excluded=setting(names.EXCLUDE, _flag, built_in(False)),
+    )
+    warnings = tuple(
+        warning for key, value in ours if (warning := _without_effect(key, value)) is not None
+    )
+    return PolicyReading(policy=policy, problems=tuple(problems), warnings=warnings)
+
+
+def _without_effect(key: str, value: str) -> PolicyNote | None:
+    """The warning about a key that does nothing on a namespace, or None."""
+    spec = _SPECS.get(key)
+    if spec is not None and Target.NAMESPACE in spec.targets:
+        return None
+    if spec is not None:
+        advice = "has no effect on a namespace; it belongs on a workload"
+        return PolicyNote(key=key, value=value, advice=advice)
+    advice = "has no effect: the key is not known"
+    if near := get_close_matches(key, _MEANT, n=1):
+        advice += f"; did you mean {near[0]} ({_SPECS[near[0]].form})?"
+    return PolicyNote(key=key, value=value, advice=advice)
+
+
+_MEANT: Final = tuple(
+    spec.key for spec in ANNOTATIONS if not spec.by_us and Target.NAMESPACE in spec.targets
+)
+
+
+class _ExplainedError(ValueError):
+    """A value that cannot be read, where the reader knows which part of it."""
+
+
+def _mode(text: str) -> Mode:
+    return Mode(text.strip())
+
+
+def _desired(text: str) -> Desired:
+    return Desired(text.strip())
+
+
+def _sleep_after(text: str) -> timedelta | Never:
+    if text.strip() == Never.NEVER.value:
+        return Never.NEVER
+    duration = parse_duration(text)
+    if not duration:
+        # Elsewhere 0 means "off" as often as "at once"; nobody's workloads should hang on a guess.
+        raise _ExplainedError("`0` says nothing")
+    return duration
+
+
+def _awake_hours(text: str) -> AwakeHours | None:
+    try:
+        return _hours(text)
+    except ValueError as error:
+        raise _ExplainedError(str(error)) from error
+
+
+_hours: Final = lru_cache(maxsize=1024)(parse_awake_hours)
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text.strip())
+    except (KeyError, OSError) as error:  # unknown; a directory or nothing readable of that name
+        raise ValueError(str(error)) from error
+
+
+def _instant(text: str) -> datetime | None:
+    return parse_instant(text)
+
+
+def _signals(text: str) -> frozenset[SignalName]:
+    return frozenset(SignalName(name.strip()) for name in text.split(","))
+
+
+def _flag(text: str) -> bool:
+    match text.strip().lower():
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise ValueError(text)
