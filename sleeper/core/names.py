@@ -59,6 +59,7 @@ AWAKE_HOURS: Final = _key("awake-hours")
 TIMEZONE: Final = _key("timezone")
 KEEP_AWAKE_UNTIL: Final = _key("keep-awake-until")
 DESIRED: Final = _key("desired")
+DESIRED_REASON: Final = _key("desired-reason")
 REQUIRED_SIGNALS: Final = _key("required-signals")
 NOTICE: Final = _key("notice")
 EXCLUDE: Final = _key("exclude")
@@ -107,6 +108,11 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
         key=DESIRED,
         form="`auto`, `asleep` or `awake`",
         help="What the owner wants; a person's touch turns `asleep` back to `auto`.",
+    ),
+    AnnotationSpec(
+        key=DESIRED_REASON,
+        form="any text",
+        help="What was given with `--reason` when somebody last asked for sleep or waking.",
     ),
     AnnotationSpec(
         key=REQUIRED_SIGNALS,

@@ -1,0 +1,105 @@
+"""Spaces as the API server shows them; no daemon is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from sleeper import __version__
+from sleeper.cli.exits import CommandError, ExitCode
+from sleeper.core import names
+from sleeper.core.objects import Namespace
+from sleeper.kube.client import KubeClient
+from sleeper.telemetry.clock import SystemClock
+
+REQUEST_TIMEOUT_SECONDS: Final = 10.0
+NAMESPACES: Final = "/api/v1/namespaces"
+
+_NAMESPACE: Final = msgspec.json.Decoder(Namespace)
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: tuple[Namespace, ...] = ()
+
+
+_PAGE: Final = msgspec.json.Decoder(_Page)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which cluster a command speaks to."""
+
+    kubeconfig: Path | None
+    context: str | None
+
+
+def namespace_path(name: str) -> str:
+    """Path of a namespace."""
+    return f"{NAMESPACES}/{quote(name, safe='')}"
+
+
+@asynccontextmanager
+async def connect(target: Target) -> AsyncIterator[KubeClient]:
+    """A client for the user's own credentials."""
+    client = await KubeClient.connect(
+        kubeconfig=target.kubeconfig or _usual_kubeconfig(),
+        context=target.context,
+        clock=SystemClock(),
+        user_agent=f"{names.USER_AGENT}-cli/{__version__}",
+        request_timeout_seconds=REQUEST_TIMEOUT_SECONDS,
+    )
+    async with client:
+        yield client
+
+
+async def list_spaces(client: KubeClient) -> list[Namespace]:
+    """All Spaces, by tenant and name."""
+    found: list[Namespace] = []
+    async for body in client.pages(NAMESPACES, params={"labelSelector": names.LABEL_TENANT}):
+        found.extend(_PAGE.decode(body).items)
+    return sorted(found, key=lambda n: (n.metadata.label(names.LABEL_TENANT), n.metadata.name))
+
+
+async def get_space(client: KubeClient, name: str) -> Namespace:
+    """One Space.
+
+    Raises:
+        CommandError: there is no such namespace, or it is no Space.
+    """
+    from sleeper.kube.errors import NotFound
+
+    try:
+        found = _NAMESPACE.decode(await client.get(namespace_path(name)))
+    except NotFound:
+        raise CommandError(f"there is no namespace {name!r}", ExitCode.NOT_FOUND) from None
+    if not found.metadata.label(names.LABEL_TENANT):
+        raise CommandError(
+            f"{name} is no Space: it lacks the label {names.LABEL_TENANT}=<tenant>",
+            ExitCode.NOT_FOUND,
+        )
+    return found
+
+
+def _usual_kubeconfig() -> Path | None:
+    """Where kubectl would look; None inside a Pod, where the ServiceAccount serves."""
+    for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep):
+        if entry and Path(entry).exists():
+            return Path(entry)
+    usual = Path.home() / ".kube" / "config"
+    return usual if usual.exists() else None
+
+
+kubeconfig_option: Final = click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="Path of a kubeconfig. Default: as kubectl does.",
+)
+context_option: Final = click.option("--context", help="Context of the kubeconfig.")

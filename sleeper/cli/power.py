@@ -1,0 +1,205 @@
+"""``sleeper sleep`` and ``sleeper wake``: annotations for the daemon; ``--all`` without it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sleeper.cli.exits import CommandError, ExitCode
+from sleeper.cli.kubernetes import (
+    Target,
+    connect,
+    context_option,
+    get_space,
+    kubeconfig_option,
+    namespace_path,
+)
+from sleeper.core import names
+from sleeper.core.durations import format_instant, parse_duration, parse_instant
+from sleeper.core.objects import Namespace
+from sleeper.core.power import PowerState
+from sleeper.kube.client import KubeClient
+from sleeper.telemetry.clock import SystemClock
+
+WAKE_FOR: Final = timedelta(minutes=1)
+"""How long a wake holds at least: until the daemon has seen the first use of it."""
+
+_LOOK_SECONDS: Final = 0.5
+_ASLEEP: Final = "asleep"
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_wait_option: Final = click.option("--wait", is_flag=True, help="Wait until it is done.")
+_timeout_option: Final = click.option(
+    "--timeout", type=_Duration(), default="10m", show_default=True, help="Longest wait."
+)
+_reason_option: Final = click.option("--reason", help="Why; kept on the namespace.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wait:
+    """Wait for one of ``states``, at most ``timeout``."""
+
+    states: frozenset[PowerState]
+    timeout: timedelta
+
+
+@click.command()
+@click.argument("spaces", nargs=-1, required=True, metavar="SPACE...")
+@_reason_option
+@_wait_option
+@_timeout_option
+@kubeconfig_option
+@context_option
+def sleep(
+    spaces: tuple[str, ...],
+    reason: str | None,
+    wait: bool,
+    timeout: timedelta,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> None:
+    """Put Spaces to sleep, until somebody uses them or they are woken."""
+
+    def wanted(_namespace: Namespace) -> Mapping[str, str | None]:
+        return {names.DESIRED: _ASLEEP, names.KEEP_AWAKE_UNTIL: None}
+
+    until = _Wait(states=frozenset({PowerState.ASLEEP}), timeout=timeout) if wait else None
+    target = Target(kubeconfig=kubeconfig, context=context)
+    asyncio.run(_annotate(spaces, wanted, reason=reason, wait=until, target=target))
+
+
+@click.command()
+@click.argument("spaces", nargs=-1, metavar="SPACE...")
+@click.option(
+    "--for",
+    "hold",
+    type=_Duration(),
+    default=WAKE_FOR,
+    show_default="1m",
+    help="How long it stays awake at least.",
+)
+@_reason_option
+@_wait_option
+@_timeout_option
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Bring back all that sleeps, from the sleep records alone: needs neither the daemon nor "
+    "its database. For emergencies and for uninstalling.",
+)
+@click.option(
+    "--namespace",
+    default="sleeper-system",
+    show_default=True,
+    help="With --all: where the sleep records are.",
+)
+@kubeconfig_option
+@context_option
+def wake(
+    spaces: tuple[str, ...],
+    hold: timedelta,
+    reason: str | None,
+    wait: bool,
+    timeout: timedelta,
+    everything: bool,
+    namespace: str,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> None:
+    """Wake Spaces and keep them awake for a while."""
+    target = Target(kubeconfig=kubeconfig, context=context)
+    if everything == bool(spaces):
+        raise click.UsageError("Name Spaces, or give --all.")
+    if everything:
+        from sleeper.cli.breakglass import wake_everything
+
+        asyncio.run(wake_everything(target, namespace))
+        return
+
+    def wanted(namespace: Namespace) -> Mapping[str, str | None]:
+        until = SystemClock().now() + hold
+        changes: dict[str, str | None] = {
+            names.KEEP_AWAKE_UNTIL: format_instant(max(until, _held_until(namespace)))
+        }
+        if namespace.metadata.annotation(names.DESIRED) == _ASLEEP:
+            changes[names.DESIRED] = None
+        return changes
+
+    awake = frozenset({PowerState.AWAKE, PowerState.DROWSY})
+    until = _Wait(states=awake, timeout=timeout) if wait else None
+    asyncio.run(_annotate(spaces, wanted, reason=reason, wait=until, target=target))
+
+
+def _held_until(namespace: Namespace) -> datetime:
+    """The hold that is there; one that cannot be read gives way."""
+    try:
+        return parse_instant(namespace.metadata.annotation(names.KEEP_AWAKE_UNTIL) or "")
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+async def _annotate(
+    spaces: Sequence[str],
+    wanted: Callable[[Namespace], Mapping[str, str | None]],
+    *,
+    reason: str | None,
+    wait: _Wait | None,
+    target: Target,
+) -> None:
+    async with connect(target) as client:
+        found = [await get_space(client, name) for name in spaces]  # all or none of them
+        for namespace in found:
+            changes = {**wanted(namespace), names.DESIRED_REASON: reason}
+            path = namespace_path(namespace.metadata.name)
+            await client.merge_patch(path, {"metadata": {"annotations": changes}})
+            click.echo(f"{namespace.metadata.name}: asked for")
+        if wait is not None:
+            await _wait_for(client, spaces, wait)
+
+
+async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> None:
+    """Look until every Space is in a wanted state, and say what changes meanwhile."""
+    shown: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(wait.timeout.total_seconds()):
+            pending = list(spaces)
+            while pending:
+                for name in tuple(pending):
+                    meta = (await get_space(client, name)).metadata
+                    state = meta.annotation(names.POWER_STATE) or "Unknown"
+                    line = f"{name}: {state} ({meta.annotation(names.REASON) or 'no reason yet'})"
+                    if shown.get(name) != line:
+                        shown[name] = line
+                        click.echo(line)
+                    if state in wait.states:
+                        pending.remove(name)
+                if pending:
+                    await asyncio.sleep(_LOOK_SECONDS)
+    except TimeoutError:
+        states = "; ".join(shown.get(name, name) for name in pending)
+        raise CommandError(
+            f"not done in {wait.timeout.total_seconds():g} s: {states}. It stays asked for; "
+            f"`sleeper explain {pending[0]}` says more",
+            ExitCode.TIMED_OUT,
+        ) from None

@@ -1,0 +1,59 @@
+"""The daemon's read API, as commands ask it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from sleeper.cli.exits import CommandError, ExitCode
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
+TIMEOUT_SECONDS: Final = 30.0
+
+server_option: Final = click.option(
+    "--server",
+    envvar="SLEEPER_SERVER",
+    default=DEFAULT_SERVER,
+    show_default=True,
+    help="URL of the daemon's read API.",
+)
+
+
+def ask(server: str, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+    """The JSON that the daemon answers.
+
+    Raises:
+        CommandError: it does not answer, or says no.
+    """
+    url = server.rstrip("/") + path
+    if parameters:
+        url += "?" + urllib.parse.urlencode(parameters)
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(f"--server {server}: expected an http:// URL", ExitCode.USAGE)
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 checked
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        code = ExitCode.NOT_FOUND if error.code == 404 else ExitCode.ERROR  # noqa: PLR2004
+        raise CommandError(_detail(error), code) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise CommandError(
+            f"the daemon's read API at {server} does not answer ({reason}). It listens on loopback "
+            "only: `kubectl --namespace sleeper-system port-forward deploy/sleeper 8080` brings it "
+            "here, --server says where it is",
+            ExitCode.UNREACHABLE,
+        ) from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the daemon answered {error.code} {error.reason}"
