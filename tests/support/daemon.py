@@ -173,11 +173,14 @@ def daemon_config(
             "client_ca": str(cluster.pki("sink-ca.crt")),
             "retry_horizon_seconds": 3,
             "canary_interval_seconds": 1,
+            "canary_timeout_seconds": 10,
             "apiservers": [{"name": "devcluster", "url": cluster.apiserver}],
         },
         "traffic_signal": {
             "prometheus_url": cluster.prometheus,
             "poll_interval_seconds": 1,
+            "stale_after_seconds": 5,
+            "timeout_seconds": 3,
         },
         "lease": {
             "name": lease,

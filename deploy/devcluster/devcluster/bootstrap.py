@@ -47,8 +47,6 @@ async def apply_objects(site: Site) -> None:
 
 async def install_sleeper(site: Site) -> None:
     """What ``deploy/base`` ships, and a kubeconfig for the daemon's ServiceAccount."""
-    if not (_BASE / "kustomization.yaml").exists():
-        return
     await kubectl(site, "apply", "--server-side", "-k", str(_BASE))
     namespace, name = _SLEEPER
     token = await kubectl(site, "create", "token", name, "-n", namespace, "--duration=24h")

