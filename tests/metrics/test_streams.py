@@ -1,0 +1,109 @@
+"""Open streams: known by their ends, whatever the order in which these arrive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics.core.streams import StreamRecord, StreamTable
+
+START = datetime(2026, 11, 21, tzinfo=UTC)
+BOUND = timedelta(hours=4)
+OPENED = StreamRecord(
+    apiserver="one",
+    audit_id="id-1",
+    user="alice",
+    space_name="team-a",
+    resource="pods/exec",
+    target="web-0",
+    started_at=START,
+)
+ENDED = replace(OPENED, started_at=START + timedelta(hours=1), closed_at=START + timedelta(hours=1))
+
+
+def held(table: StreamTable, after: timedelta, gone: frozenset[str] = frozenset()) -> list[str]:
+    streams = table.open_in("team-a", START + after, lambda _, pod: pod in gone)
+    return [stream.audit_id for stream in streams]
+
+
+def test_a_stream_holds_from_its_opening_to_its_end() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    assert held(table, timedelta(minutes=59)) == ["id-1"]
+    table.add(ENDED)
+    assert held(table, timedelta(hours=1)) == []
+
+
+def test_an_end_that_comes_before_the_opening_is_kept() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(ENDED)
+    table.add(OPENED)
+    assert held(table, timedelta(hours=1)) == []
+
+
+def test_a_stream_whose_end_is_lost_holds_to_the_bound_and_no_longer() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    assert held(table, BOUND - timedelta(seconds=1)) == ["id-1"]
+    assert held(table, BOUND) == []
+
+
+def test_a_stream_ends_with_its_pod() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    assert held(table, timedelta(minutes=2), frozenset({"web-0"})) == []
+
+
+def test_a_young_stream_is_not_asked_for_its_pod() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    assert held(table, timedelta(seconds=10), frozenset({"web-0"})) == ["id-1"]
+
+
+def test_streams_of_other_servers_users_and_spaces_are_others() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    for other in (
+        replace(ENDED, apiserver="two"),
+        replace(ENDED, user="bob"),
+        replace(ENDED, audit_id="id-2"),
+    ):
+        table.add(other)
+    assert held(table, timedelta(hours=2)) == ["id-1"]
+    assert table.open_in("team-b", START, lambda *_: False) == ()
+
+
+def test_a_full_table_says_so_but_still_takes_ends_of_what_it_knows() -> None:
+    table = StreamTable(bound=BOUND, capacity=1)
+    table.add(OPENED)
+    assert table.add(replace(OPENED, audit_id="id-2")) is None
+    assert table.add(ENDED) is not None
+    assert held(table, timedelta(hours=1)) == []
+
+
+def test_streams_beyond_their_bound_make_room() -> None:
+    table = StreamTable(bound=BOUND, capacity=1)
+    table.add(OPENED)
+    table.expire(START + BOUND)
+    assert len(table) == 0
+    assert table.add(replace(OPENED, audit_id="id-2", started_at=START + BOUND)) is not None
+
+
+RECORDS = st.builds(
+    replace,
+    st.just(OPENED),
+    started_at=st.integers(0, 9).map(lambda n: START + timedelta(minutes=n)),
+    closed_at=st.none() | st.integers(9, 12).map(lambda n: START + timedelta(minutes=n)),
+)
+
+
+@given(RECORDS, RECORDS, RECORDS)
+def test_merging_is_commutative_associative_and_idempotent(
+    a: StreamRecord, b: StreamRecord, c: StreamRecord
+) -> None:
+    assert a.merge(b) == b.merge(a)
+    assert a.merge(b).merge(c) == a.merge(b.merge(c))
+    assert a.merge(a) is a
