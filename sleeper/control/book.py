@@ -66,9 +66,7 @@ class SpaceBook:
         page = self._pages.get(uid)
         if page is not None:
             state = page.state
-            page.state = SpaceState(
-                rules=state.rules, rules_since=state.rules_since, woken_at=at
-            )
+            page.state = SpaceState(rules=state.rules, rules_since=state.rules_since, woken_at=at)
             page.noticed_at = None
             self._unsaved.add(uid)
 

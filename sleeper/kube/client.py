@@ -85,18 +85,19 @@ class KubeClient:
         *,
         kubeconfig: Path | None,
         context: str | None = None,
+        server: str | None = None,
         clock: Clock,
         user_agent: str,
         request_timeout_seconds: float = 10.0,
     ) -> Self:
         """A client as kubeconfig (or, without one, the Pod's ServiceAccount) describes it.
 
-        Nothing is sent yet.
+        Nothing is sent yet. ``server`` replaces the URL of the configuration.
 
         Raises:
             ConfigError: the configuration cannot be read.
         """
-        credentials = Credentials(kubeconfig=kubeconfig, context=context)
+        credentials = Credentials(kubeconfig=kubeconfig, context=context, server=server)
         return cls(
             await credentials.load(),
             credentials=credentials,

@@ -15,11 +15,20 @@ from sleeper.errors import ConfigError
 
 
 class Credentials:
-    """A source of client configurations; :meth:`load` may be called again to refresh."""
+    """A source of client configurations; :meth:`load` may be called again to refresh.
 
-    def __init__(self, *, kubeconfig: Path | None, context: str | None) -> None:
+    Args:
+        kubeconfig: its file; None: the Pod's ServiceAccount.
+        context: of the kubeconfig; None: its current one.
+        server: URL that replaces the configured one, to speak to one certain API server.
+    """
+
+    def __init__(
+        self, *, kubeconfig: Path | None, context: str | None, server: str | None = None
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
+        self._server = server
 
     async def load(self) -> Configuration:
         """Read the configuration now.
@@ -47,6 +56,8 @@ class Credentials:
                 else "the Pod's ServiceAccount (no kubeconfig is set)"
             )
             raise ConfigError(f"cannot read cluster access from {where}: {error}") from error
+        if self._server is not None:
+            configuration.host = self._server.rstrip("/")
         return configuration
 
 

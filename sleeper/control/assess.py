@@ -1,0 +1,215 @@
+"""From everything we know to one verdict about one Space: snapshot, policy, decision.
+
+The verdict loop, the re-decision just before acting and ``explain`` all come through here, so they
+can never differ in what they looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from metrics.core.refs import SpaceRef
+from metrics.core.signals import SignalName, SignalView
+from sleeper.control.book import SpaceBook, SpacePage
+from sleeper.control.signals import SignalBoard
+from sleeper.core import names
+from sleeper.core.decide import decide
+from sleeper.core.hazards import find_hazards
+from sleeper.core.objects import Namespace, SpaceObjects
+from sleeper.core.plan import sleepable
+from sleeper.core.policy import PolicyDefaults, PolicyReading, read_policy
+from sleeper.core.power import PowerState, Sleep
+from sleeper.core.reasons import Reason
+from sleeper.core.record import SleepRecord
+from sleeper.core.restore import owner_wake
+from sleeper.core.routes import route_names
+from sleeper.core.snapshot import Hazard, Snapshot
+from sleeper.core.verdict import Verdict
+
+
+class InventoryView(Protocol):
+    """What a decision reads of the inventory."""
+
+    @property
+    def synced(self) -> bool:
+        """Every kind has been listed and its watch lives."""
+        ...
+
+    def space(self, name: str) -> SpaceObjects | None:
+        """All objects of a namespace, or None if there is no such namespace."""
+        ...
+
+
+class RecordsView(Protocol):
+    """What a decision reads of the sleep records."""
+
+    def all(self) -> Mapping[str, SleepRecord]:
+        """The present record of each sleeping Space, by namespace uid."""
+        ...
+
+
+class RoutesView(Protocol):
+    """Who knows which routes no provider of the traffic signal carries."""
+
+    def uncarried(self, objects: SpaceObjects) -> tuple[str, ...]:
+        """``Kind/name`` of each route of the Space whose traffic nothing we read would show."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """One decision with everything it was made from."""
+
+    objects: SpaceObjects
+    snapshot: Snapshot
+    reading: PolicyReading
+    verdict: Verdict
+    page: SpacePage
+    record: SleepRecord | None
+
+    @property
+    def power(self) -> PowerState:
+        """The Space's power state as this assessment sees it."""
+        if self.record is not None:
+            return self.record.phase
+        return PowerState.DROWSY if self.page.noticed_at is not None else PowerState.AWAKE
+
+
+def space_ref(namespace: Namespace, record: SleepRecord | None) -> SpaceRef:
+    """Identity of a Space; a namespace that lost its label keeps the tenant of its record."""
+    meta = namespace.metadata
+    tenant = meta.label(names.LABEL_TENANT)
+    if tenant is None:
+        tenant = record.tenant if record is not None else ""
+    return SpaceRef(uid=meta.uid, name=meta.name, tenant=tenant)
+
+
+def rules_fingerprint(routes: Iterable[str], required: Iterable[SignalName]) -> str:
+    """What idleness is measured by: when it changes, the idle clock starts anew."""
+    text = ",".join(sorted(routes)) + "|" + ",".join(sorted(required))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Assessor:
+    """Builds snapshots and asks :func:`sleeper.core.decide.decide`."""
+
+    def __init__(
+        self,
+        *,
+        inventory: InventoryView,
+        records: RecordsView,
+        board: SignalBoard,
+        book: SpaceBook,
+        routes: RoutesView | None,
+        defaults: PolicyDefaults,
+        protected_because: Callable[[str], str | None],
+    ) -> None:
+        self._inventory = inventory
+        self._records = records
+        self._board = board
+        self._book = book
+        self._routes = routes
+        self._defaults = defaults
+        self._protected_because = protected_because
+
+    def assess(
+        self, name: str, now: datetime, *, views: Mapping[SignalName, SignalView] | None = None
+    ) -> Assessment | None:
+        """The verdict on namespace ``name`` at ``now``; None if there is nothing to decide.
+
+        There is something to decide for every labelled namespace, and for any other as long as a
+        sleep of ours is on record there.
+        """
+        objects = self._inventory.space(name)
+        if objects is None:
+            return None
+        meta = objects.namespace.metadata
+        record = self._records.all().get(meta.uid)
+        is_space = meta.label(names.LABEL_TENANT) is not None
+        if not is_space and record is None:
+            return None
+        space = space_ref(objects.namespace, record)
+        routes = route_names(objects)
+        reading = read_policy(meta.annotations or {}, self._defaults, has_routes=bool(routes))
+        page = self._book.page(
+            meta.uid,
+            rules=rules_fingerprint(routes, reading.policy.required_signals.value),
+            now=now,
+        )
+        activity = self._board.activity(name)
+        snapshot = Snapshot(
+            space=space,
+            created_at=_created_at(objects.namespace, now),
+            is_space=is_space,
+            terminating=meta.deletion_timestamp is not None,
+            protected_because=self._protected_because(name),
+            inventory_synced=self._inventory.synced,
+            has_routes=bool(routes),
+            sleepable=len(sleepable(objects)),
+            hazards=self._hazards(objects, record),
+            streams=self._board.streams(name, now),
+            signals=self._board.views(now) if views is None else views,
+            last_activity=activity.latest if activity is not None else None,
+            last_touch=activity.touch if activity is not None else None,
+            rules_since=page.state.rules_since,
+            woken_at=page.state.woken_at,
+            noticed_at=page.noticed_at,
+            cursor=_instant(meta.annotation(names.SCHEDULE_CURSOR)),
+            sleep=_sleep(record),
+            retry_sleep_at=page.retry_sleep_at,
+            owner_wake=owner_wake(objects, record) if record is not None else None,
+        )
+        verdict = decide(snapshot, reading, now)
+        return Assessment(
+            objects=objects,
+            snapshot=snapshot,
+            reading=reading,
+            verdict=verdict,
+            page=page,
+            record=record,
+        )
+
+    def _hazards(self, objects: SpaceObjects, record: SleepRecord | None) -> tuple[Hazard, ...]:
+        found = find_hazards(objects, record)
+        uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
+        return found + tuple(
+            Hazard(
+                reason=Reason.NO_TRAFFIC_PROVIDER,
+                subject=route,
+                message=f"{route} is carried by nothing whose traffic we can read",
+            )
+            for route in uncarried
+        )
+
+
+def _sleep(record: SleepRecord | None) -> Sleep | None:
+    if record is None:
+        return None
+    return Sleep(
+        epoch=record.epoch,
+        phase=record.phase,
+        horizon=record.horizon,
+        decided_at=record.decided_at,
+        reason=record.reason,
+        sleeping_since=record.sleeping_since,
+    )
+
+
+def _instant(value: str | None) -> datetime | None:
+    """An instant that we wrote; what somebody else made of it counts as absent."""
+    if value is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo is not None else None
+
+
+def _created_at(namespace: Namespace, now: datetime) -> datetime:
+    """Creation of the namespace; unreadable counts as just now, the side of staying awake."""
+    return _instant(namespace.metadata.creation_timestamp) or now

@@ -1,0 +1,113 @@
+"""Tells the owner of a Space what is about to happen and what could not be understood.
+
+By annotations on the namespace and by Events; both are best effort, except notice: sleep waits
+until the notice has surely been written.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from metrics.instruments import Recorder
+from sleeper.control.assess import Assessment
+from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
+from sleeper.core.objects import Namespace
+from sleeper.core.policy import PolicyNote
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.kube.errors import KubeError
+
+log = structlog.get_logger(__name__)
+
+
+class Events(Protocol):
+    """Who records Events."""
+
+    async def record(
+        self,
+        *,
+        regarding: Namespace,
+        reason: str,
+        note: str,
+        action: str,
+        type: str = "Normal",  # noqa: A002 Kubernetes calls it so
+    ) -> None:
+        """Record one Event; never raises for what the API server says."""
+        ...
+
+
+class Herald:
+    """Writes annotations and Events for the verdict loop."""
+
+    def __init__(self, *, client: NamespacePatcher, events: Events, recorder: Recorder) -> None:
+        self._client = client
+        self._events = events
+        self._recorder = recorder
+        self._warned: dict[str, frozenset[PolicyNote]] = {}
+
+    async def give_notice(self, assessment: Assessment) -> bool:
+        """Write Drowsy and the Event; True once the annotation has surely been written."""
+        verdict = assessment.verdict
+        namespace = assessment.objects.namespace
+        changes = wanted_annotations(
+            namespace=namespace,
+            power=PowerState.DROWSY,
+            verdict=verdict,
+            last_activity=assessment.snapshot.last_activity,
+        )
+        if not await self._write(namespace.metadata.name, changes):
+            return False
+        when = verdict.next_transition
+        await self._events.record(
+            regarding=namespace,
+            reason=Reason.IDLE_NOTICE.value,
+            note=verdict.message
+            if when is None
+            else f"{verdict.message}; sleeps at {rfc3339(when)}",
+            action="Notice",
+        )
+        return True
+
+    async def publish(self, assessment: Assessment, now: datetime) -> None:
+        """Bring annotations up to date; warn once of each thing that cannot be read."""
+        namespace = assessment.objects.namespace
+        changes = wanted_annotations(
+            namespace=namespace,
+            power=assessment.power,
+            verdict=assessment.verdict,
+            last_activity=assessment.snapshot.last_activity,
+        )
+        await self._write(namespace.metadata.name, changes)
+        await self._warn(namespace, assessment)
+
+    async def _warn(self, namespace: Namespace, assessment: Assessment) -> None:
+        uid = namespace.metadata.uid
+        notes = frozenset((*assessment.reading.problems, *assessment.reading.warnings))
+        before = self._warned.get(uid, frozenset())
+        if notes:
+            self._warned[uid] = notes
+        else:
+            self._warned.pop(uid, None)
+        for note in sorted(notes - before, key=str):
+            self._recorder.policy_problem(note.key)
+            log.warning("annotation_unreadable", space=namespace.metadata.name, detail=str(note))
+            await self._events.record(
+                regarding=namespace,
+                reason=Reason.POLICY_INVALID.value,
+                note=str(note),
+                action="ReadPolicy",
+                type="Warning",
+            )
+
+    async def _write(self, name: str, changes: dict[str, str | None]) -> bool:
+        if not changes:
+            return True
+        try:
+            await write_annotations(self._client, name, changes)
+        except KubeError as error:
+            log.warning("annotations_not_written", space=name, error=str(error))
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""Answers about Spaces for the read API: decided anew for whoever asks, nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from metrics.core.clock import Clock
+from sleeper.control.assess import Assessment, Assessor
+from sleeper.core import names
+from sleeper.core.explain import Explanation, explain
+from sleeper.core.objects import Namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceOverview:
+    """One line about a Space.
+
+    Attributes:
+        space: its name.
+        tenant: who pays.
+        power_state: Awake, Drowsy, FallingAsleep, Asleep or Waking.
+        verdict: what would be done now, and ``reason`` and ``message`` why.
+        last_activity: last proof of use; None: none is known.
+        next_transition: when it would sleep or wake if nothing happens; None: not foreseeable.
+    """
+
+    space: str
+    tenant: str
+    power_state: str
+    verdict: str
+    reason: str
+    message: str
+    last_activity: datetime | None
+    next_transition: datetime | None
+
+
+class Namespaces(Protocol):
+    """Who knows all namespaces."""
+
+    def namespaces(self) -> Iterable[Namespace]:
+        """All of them."""
+        ...
+
+
+class Inquiry:
+    """Implements :class:`sleeper.api.read.SpaceReader`."""
+
+    def __init__(self, assessor: Assessor, namespaces: Namespaces, clock: Clock) -> None:
+        self._assessor = assessor
+        self._namespaces = namespaces
+        self._clock = clock
+
+    def overview(self) -> Sequence[SpaceOverview]:
+        """Every Space, by name."""
+        now = self._clock.now()
+        found = (
+            self._assessor.assess(namespace.metadata.name, now)
+            for namespace in self._namespaces.namespaces()
+            if namespace.metadata.label(names.LABEL_TENANT) is not None
+        )
+        return sorted((_line(seen) for seen in found if seen is not None), key=lambda o: o.space)
+
+    def explanation(self, name: str) -> Explanation | None:
+        """Why the Space is as it is; None: no Space of that name."""
+        now = self._clock.now()
+        seen = self._assessor.assess(name, now)
+        if seen is None:
+            return None
+        return explain(seen.snapshot, seen.reading, seen.verdict, now)
+
+
+def _line(seen: Assessment) -> SpaceOverview:
+    verdict, snapshot = seen.verdict, seen.snapshot
+    return SpaceOverview(
+        space=snapshot.space.name,
+        tenant=snapshot.space.tenant,
+        power_state=seen.power.value,
+        verdict=verdict.kind.value,
+        reason=verdict.reason.value,
+        message=verdict.message,
+        last_activity=None if snapshot.last_activity is None else snapshot.last_activity.at,
+        next_transition=verdict.next_transition,
+    )

@@ -1,0 +1,412 @@
+"""The composition root: builds every part of ``sleeper run``, once, in the order of their needs.
+
+Parts are entered into one stack; leaving it stops them in reverse: first the loop (no new
+decision), then the edges (no new event), then the signals' last flush, the meter's, the Lease, the
+watches, the database. Each long-running part is a task of one task group: if one breaks, all end
+and the process exits with an error, because a daemon that has lost a part sees less than it thinks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from metrics.core.audit import AuditRules
+from metrics.core.clock import Clock
+from metrics.core.signals import SignalName
+from metrics.core.traffic_providers import PROVIDERS
+from metrics.core.watermark import SightLimits
+from metrics.instruments import PrometheusRecorder
+from metrics.sources.prometheus import Prometheus
+from sleeper import __version__
+from sleeper.api.app import build_app, serve_app
+from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
+from sleeper.config import Config
+from sleeper.control.assess import Assessor
+from sleeper.control.audit import ApiSignal, ApiSignalSettings
+from sleeper.control.book import SpaceBook
+from sleeper.control.bookkeeping import Bookkeeper
+from sleeper.control.flight_result import FlightSettings
+from sleeper.control.flights import Flights
+from sleeper.control.herald import Herald
+from sleeper.control.inquiry import Inquiry
+from sleeper.control.jobs import Jobs, checkpoint_job, retention_job
+from sleeper.control.loop import LoopSettings, VerdictLoop
+from sleeper.control.metering import Meter, MeterSettings
+from sleeper.control.signals import Signal, SignalBoard
+from sleeper.control.traffic import TrafficSettings, TrafficSignal
+from sleeper.core import names
+from sleeper.core.policy import Mode, PolicyDefaults
+from sleeper.core.protection import Protection
+from sleeper.errors import ConfigError
+from sleeper.kube.client import KubeClient
+from sleeper.kube.events import EventRecorder
+from sleeper.kube.inventory import Inventory
+from sleeper.kube.lease import Elector, LeaseTiming
+from sleeper.kube.records import RecordStore
+from sleeper.store import spaces as space_states
+from sleeper.store.engine import Database
+from sleeper.telemetry.clock import SystemClock
+
+log = structlog.get_logger(__name__)
+
+USER_AGENT = f"{names.USER_AGENT}/{__version__}"
+
+
+async def run(config: Config) -> None:
+    """Run until SIGTERM or SIGINT, then stop in order.
+
+    Raises:
+        ConfigError: a setting cannot be used on this machine.
+        StoreError: the database cannot be used.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        await Daemon(config, clock, stack).start()
+        log.info("running", version=__version__, mode=config.mode)
+        await stopped.wait()
+        log.info("stopping")
+    log.info("stopped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cluster:
+    """Everything that speaks to Kubernetes."""
+
+    client: KubeClient
+    inventory: Inventory
+    records: RecordStore
+    elector: Elector
+    events: EventRecorder
+
+
+class Daemon:
+    """All parts, wired. :meth:`start` enters them into the stack; leaving the stack stops them."""
+
+    def __init__(self, config: Config, clock: Clock, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._clock = clock
+        self._stack = stack
+        self._recorder = PrometheusRecorder(clock)
+        self._identity = config.lease.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+
+    async def start(self) -> None:
+        """Bring everything up; returns once every part runs."""
+        database = await self._stack.enter_async_context(
+            await Database.open(self._config.database.url)
+        )
+        cluster = await self._start_cluster()
+        meter = Meter(
+            inventory=cluster.inventory,
+            database=database,
+            leading=lambda: cluster.elector.leading,
+            clock=self._clock,
+            recorder=self._recorder,
+            settings=MeterSettings(max_clock_step_seconds=self._config.max_clock_step_seconds),
+        )
+        await self._run("meter", meter.run())
+        await self._run("jobs", self._jobs(database, cluster).run())
+        api_signal = await self._start_api_signal(database, cluster)
+        traffic = await self._start_traffic_signal(database, cluster)
+        await self._start_loop(database, cluster, meter, api_signal, traffic)
+
+    # -- Kubernetes -----------------------------------------------------------------------------
+
+    async def _client(self, server: str | None = None) -> KubeClient:
+        kubernetes = self._config.kubernetes
+        client = await KubeClient.connect(
+            kubeconfig=kubernetes.kubeconfig,
+            server=server,
+            clock=self._clock,
+            user_agent=USER_AGENT,
+            request_timeout_seconds=kubernetes.request_timeout_seconds,
+        )
+        return await self._stack.enter_async_context(client)
+
+    async def _start_cluster(self) -> _Cluster:
+        config = self._config
+        client = await self._client()
+        inventory = Inventory(client, clock=self._clock, recorder=self._recorder)
+        records = RecordStore(
+            client, namespace=config.namespace, clock=self._clock, recorder=self._recorder
+        )
+        lease = config.lease
+        elector = Elector(
+            client,
+            namespace=config.namespace,
+            name=lease.name,
+            identity=self._identity,
+            timing=LeaseTiming(
+                duration_seconds=lease.duration_seconds,
+                renew_deadline_seconds=lease.renew_deadline_seconds,
+                retry_period_seconds=lease.retry_period_seconds,
+                request_timeout_seconds=config.kubernetes.request_timeout_seconds,
+            ),
+            clock=self._clock,
+            recorder=self._recorder,
+        )
+        await self._run("inventory", inventory.run())
+        await self._run("records", records.run())
+        await self._run("elector", elector.run())
+        events = EventRecorder(
+            client, instance=self._identity, clock=self._clock, recorder=self._recorder
+        )
+        return _Cluster(
+            client=client, inventory=inventory, records=records, elector=elector, events=events
+        )
+
+    # -- signals --------------------------------------------------------------------------------
+
+    async def _start_api_signal(self, database: Database, cluster: _Cluster) -> ApiSignal | None:
+        config = self._config.api_signal
+        if not config.enabled:
+            return None
+        inventory = cluster.inventory
+
+        def is_space(name: str) -> bool:
+            if not inventory.synced:
+                return True  # nobody knows yet, and what is dropped now is lost
+            objects = inventory.space(name)
+            return objects is not None and _is_labelled(objects.namespace.metadata.labels)
+
+        def pod_is_gone(space: str, pod: str) -> bool:
+            objects = inventory.space(space)
+            if not inventory.synced or objects is None:
+                return False
+            return all(p.metadata.name != pod for p in objects.pods)
+
+        api_signal = ApiSignal(
+            ApiSignalSettings(
+                limits=SightLimits(
+                    retry_horizon=timedelta(seconds=config.retry_horizon_seconds),
+                    canary_timeout=timedelta(seconds=config.canary_timeout_seconds),
+                    max_clock_offset=timedelta(seconds=config.max_clock_offset_seconds),
+                    max_clock_step=timedelta(seconds=self._config.max_clock_step_seconds),
+                ),
+                flush_interval=timedelta(seconds=config.flush_interval_seconds),
+                canary_interval=timedelta(seconds=config.canary_interval_seconds),
+                request_timeout_seconds=self._config.kubernetes.request_timeout_seconds,
+                stream_bound=timedelta(seconds=config.stream_max_seconds),
+                identity=self._identity,
+                namespace=self._config.namespace,
+            ),
+            apiservers={
+                server.name: await self._client(server.url) for server in config.apiservers
+            },
+            rules=AuditRules(
+                own_agent=names.USER_AGENT,
+                deployers=config.deployer_users,
+                discounted_agents=config.discount_user_agents,
+            ),
+            is_space=is_space,
+            pod_is_gone=pod_is_gone,
+            database=database,
+            clock=self._clock,
+            recorder=self._recorder,
+        )
+        await api_signal.start()
+        self._stack.push_async_callback(api_signal.close)
+        await self._run("api-signal", api_signal.run())
+        assert config.tls_cert is not None
+        assert config.tls_key is not None
+        sink = AuditSink(
+            api_signal.intake,
+            authenticator=Authenticator(token_file=config.token_file),
+            apiservers=frozenset(server.name for server in config.apiservers),
+            clock=self._clock,
+            recorder=self._recorder,
+            limits=SinkLimits(),
+        )
+        tls = tls_context(
+            certificate=config.tls_cert, key=config.tls_key, client_ca=config.client_ca
+        )
+        await self._stack.enter_async_context(
+            serve(sink, host=config.listen, port=config.port, tls=tls)
+        )
+        return api_signal
+
+    async def _start_traffic_signal(
+        self, database: Database, cluster: _Cluster
+    ) -> TrafficSignal | None:
+        config = self._config.traffic_signal
+        if config.prometheus_url is None:
+            return None
+        if config.provider not in PROVIDERS:
+            raise ConfigError(
+                f"traffic_signal.provider: {config.provider!r} is not known; "
+                f"expected one of {', '.join(PROVIDERS)}"
+            )
+        traffic = TrafficSignal(
+            provider=PROVIDERS[config.provider],
+            query=await self._stack.enter_async_context(
+                Prometheus(config.prometheus_url, timeout_seconds=config.timeout_seconds)
+            ),
+            spaces=cluster.inventory,
+            database=database,
+            clock=self._clock,
+            recorder=self._recorder,
+            settings=TrafficSettings(
+                poll_interval_seconds=config.poll_interval_seconds,
+                stale_after_seconds=config.stale_after_seconds,
+                backfill_seconds=config.backfill_seconds,
+                max_clock_offset_seconds=self._config.api_signal.max_clock_offset_seconds,
+                max_clock_step_seconds=self._config.max_clock_step_seconds,
+            ),
+        )
+        await traffic.start()
+        await self._run("traffic-signal", traffic.run())
+        return traffic
+
+    # -- deciding and showing -------------------------------------------------------------------
+
+    async def _start_loop(
+        self,
+        database: Database,
+        cluster: _Cluster,
+        meter: Meter,
+        api_signal: ApiSignal | None,
+        traffic: TrafficSignal | None,
+    ) -> None:
+        signals: dict[SignalName, Signal] = {}
+        if api_signal is not None:
+            signals[SignalName.API] = api_signal
+        if traffic is not None:
+            signals[SignalName.TRAFFIC] = traffic
+        board = SignalBoard(signals, api_signal)
+        async with database.read() as connection:
+            book = SpaceBook(await space_states.load(connection))
+        assessor = Assessor(
+            inventory=cluster.inventory,
+            records=cluster.records,
+            board=board,
+            book=book,
+            routes=traffic,
+            defaults=self._defaults(),
+            protected_because=Protection(
+                own_namespace=self._config.namespace,
+                listed=self._config.protected_namespaces,
+            ).because,
+        )
+        flights = Flights(
+            client=cluster.client,
+            records=cluster.records,
+            spaces=cluster.inventory,
+            clock=self._clock,
+            recorder=self._recorder,
+            events=cluster.events,
+            may_write=cluster.elector.may_write,
+            settings=FlightSettings(
+                sleep_deadline_seconds=self._config.sleep.deadline_seconds,
+                wake_deadline_seconds=self._config.wake.deadline_seconds,
+            ),
+        )
+        loop = VerdictLoop(
+            assessor=assessor,
+            board=board,
+            book=book,
+            flights=flights,
+            herald=Herald(client=cluster.client, events=cluster.events, recorder=self._recorder),
+            names_of_all=lambda: [n.metadata.name for n in cluster.inventory.namespaces()],
+            leading=lambda: cluster.elector.leading,
+            power_changed=meter.power_changed,
+            clock=self._clock,
+            recorder=self._recorder,
+            settings=LoopSettings(
+                retry_backoff=timedelta(seconds=self._config.sleep.retry_backoff_seconds)
+            ),
+        )
+        cluster.inventory.subscribe(loop.tell)
+        cluster.records.subscribe(lambda uid: _tell_owner(loop, cluster.inventory, uid))
+        cluster.elector.subscribe(lambda _leading: loop.tell_all())
+        board.subscribe([loop.on_activity])
+        await self._run(
+            "book",
+            Bookkeeper(
+                book, database, cluster.inventory.by_uid, lambda: cluster.inventory.synced
+            ).run(),
+        )
+        await self._serve_api(cluster, meter, Inquiry(assessor, cluster.inventory, self._clock))
+        await self._run("loop", loop.run())
+
+    def _defaults(self) -> PolicyDefaults:
+        defaults = self._config.defaults
+        return PolicyDefaults(
+            mode=Mode(self._config.mode),
+            sleep_after=defaults.sleep_after,
+            notice=defaults.notice,
+            awake_hours=defaults.awake_hours,
+            timezone=defaults.timezone,
+            required_signals=defaults.required_signals,
+        )
+
+    async def _serve_api(self, cluster: _Cluster, meter: Meter, inquiry: Inquiry) -> None:
+        inventory, records = cluster.inventory, cluster.records
+        checks: Mapping[str, Callable[[], str | None]] = {
+            "inventory": lambda: None if inventory.synced else "; ".join(inventory.unsynced()),
+            "records": records.unsynced_because,
+        }
+        app = build_app(
+            spaces=inquiry,
+            statements=meter,
+            live={},
+            ready=checks,
+            metrics=self._recorder.aiohttp_handler(),
+            clock=self._clock,
+        )
+        await self._stack.enter_async_context(
+            serve_app(app, listen=self._config.api.listen, port=self._config.api.port)
+        )
+
+    def _jobs(self, database: Database, cluster: _Cluster) -> Jobs:
+        inventory = cluster.inventory
+
+        def namespaces() -> frozenset[str] | None:
+            if not inventory.synced:
+                return None
+            return frozenset(n.metadata.name for n in inventory.namespaces())
+
+        return Jobs(
+            (
+                checkpoint_job(database),
+                retention_job(database, self._clock, namespaces=namespaces),
+            )
+        )
+
+    async def _run(self, name: str, work: Coroutine[object, object, None]) -> None:
+        await self._stack.enter_async_context(_running(name, work))
+
+
+@asynccontextmanager
+async def _running(name: str, work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """``work`` runs inside the context and is cancelled, and waited for, at its end.
+
+    If it breaks, whoever is inside the context is cancelled and the error comes out here.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work, name=name)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def _tell_owner(loop: VerdictLoop, inventory: Inventory, space_uid: str) -> None:
+    namespace = inventory.by_uid(space_uid)
+    if namespace is not None:
+        loop.tell(namespace.metadata.name)
+
+
+def _is_labelled(labels: Mapping[str, str] | None) -> bool:
+    return names.LABEL_TENANT in (labels or {})
