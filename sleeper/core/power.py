@@ -30,6 +30,7 @@ class Sleep:
         decided_at: when the sleep was decided.
         reason: why it was put to sleep.
         sleeping_since: when it was verified asleep; None before.
+        wake_reason: why it is being woken; None unless WAKING.
     """
 
     epoch: int
@@ -38,3 +39,4 @@ class Sleep:
     decided_at: datetime
     reason: Reason
     sleeping_since: datetime | None = None
+    wake_reason: Reason | None = None

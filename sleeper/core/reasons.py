@@ -26,6 +26,7 @@ class Reason(StrEnum):
     KEEP_AWAKE = "KeepAwake"
     AWAKE_HOURS = "AwakeHours"
     AWAKE_HOURS_ENDED = "AwakeHoursEnded"
+    AWAITING_HOURS_END = "AwaitingHoursEnd"
     NO_SLEEP_RULE = "NoSleepRule"
     # hazards and holds
     OPEN_STREAM = "OpenStream"
@@ -39,6 +40,8 @@ class Reason(StrEnum):
     DO_NOT_EVICT = "DoNotEvict"
     WORKLOAD_BUSY = "WorkloadBusy"
     ASLEEP_BY_ANOTHER = "AsleepByAnother"
+    EMPTY_DIR = "EmptyDir"
+    CLAIM_RETENTION = "ClaimRetention"
     NO_TRAFFIC_PROVIDER = "NoTrafficProvider"
     NOTHING_TO_SLEEP = "NothingToSleep"
     # the clock
@@ -76,6 +79,7 @@ MEANING: dict[Reason, str] = {
     Reason.KEEP_AWAKE: "`keep-awake-until` is in the future.",
     Reason.AWAKE_HOURS: "Within its awake-hours.",
     Reason.AWAKE_HOURS_ENDED: "Its awake-hours have ended and no `sleep-after` applies.",
+    Reason.AWAITING_HOURS_END: "Awake outside its awake-hours; it sleeps when they next end.",
     Reason.NO_SLEEP_RULE: "No rule would ever put it to sleep.",
     Reason.OPEN_STREAM: "An exec, attach, port-forward or followed log is open.",
     Reason.UNSUPPORTED_WORKLOAD: "A Pod whose owner we could not bring back.",
@@ -88,6 +92,8 @@ MEANING: dict[Reason, str] = {
     Reason.DO_NOT_EVICT: "A Pod is marked as not to be evicted.",
     Reason.WORKLOAD_BUSY: "A StatefulSet is not up to date or is scaling.",
     Reason.ASLEEP_BY_ANOTHER: "Another tool holds a workload at zero; it is left alone.",
+    Reason.EMPTY_DIR: "Its Pods have emptyDir volumes; sleeping empties them, as a roll-out does.",
+    Reason.CLAIM_RETENTION: "Scaling down would delete its claims; sleeping switches that off.",
     Reason.NO_TRAFFIC_PROVIDER: "A route is carried by nothing whose traffic we can see.",
     Reason.NOTHING_TO_SLEEP: "Nothing in it runs that could be slept.",
     Reason.RECENT_ACTIVITY: "Used more recently than `sleep-after`.",
