@@ -56,10 +56,8 @@ class ApiServerClient(Protocol):
         """GET."""
         ...
 
-    async def create(
-        self, path: str, body: object, *, params: Mapping[str, str] | None = None
-    ) -> bytes:
-        """POST."""
+    async def create(self, path: str, body: object) -> bytes:
+        """Body of the answer to a POST."""
         ...
 
 
