@@ -3,11 +3,12 @@
 SQLite is the default and needs care in three places: replicas on one host share the file, so it
 runs in WAL mode, waits for a lock, and every writer takes the write lock when it begins (a read
 transaction that turns into a write fails at once when somebody else wrote in between).
-aiosqlite's threads keep the process alive, so an engine must be closed whatever happens.
+Each connection has a thread of aiosqlite's, so an engine must be closed whatever happens.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,16 +135,28 @@ def _parse(url: str) -> URL:
             "database.url cannot be read: expected an SQLAlchemy URL such as "
             "sqlite+aiosqlite:////var/lib/sleeper/sleeper.db"
         ) from error
-    if parsed.get_backend_name() == "sqlite":
-        # ":memory:" and the "file:" form of a URI are SQLite's own to judge.
-        path = parsed.database or ""
-        directory = Path() if path.startswith((":memory:", "file:")) else Path(path).parent
-        if not directory.is_dir():
-            raise StoreError(
-                f"the directory of the database, {directory}, does not exist: create it, or "
-                "set database.url"
-            )
+    # ":memory:" and the "file:" form of a URI are SQLite's own to judge.
+    if parsed.get_backend_name() == "sqlite" and not (parsed.database or "").startswith(
+        (":memory:", "file:")
+    ):
+        _check_openable(Path(parsed.database or ""))
     return parsed
+
+
+def _check_openable(path: Path) -> None:
+    """Open the file once without aiosqlite, whose thread outlives the loop when that fails."""
+    if not path.parent.is_dir():
+        raise StoreError(
+            f"the directory of the database, {path.parent}, does not exist: create it, or "
+            "set database.url"
+        )
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"the database {path} cannot be opened: check that it is a file that this user may "
+            "write, or set database.url"
+        ) from error
 
 
 def _pool_options(url: URL, lock_timeout_seconds: float) -> dict[str, object]:
@@ -159,17 +172,13 @@ def _prepare_sqlite(engine: AsyncEngine, lock_timeout_seconds: float) -> None:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         # The driver would begin transactions late and only before some statements.
         connection.isolation_level = None
-        try:
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA busy_timeout = {int(lock_timeout_seconds * 1000)}")
-            cursor.execute("PRAGMA journal_mode = WAL")
-            # WAL stays consistent so; a power cut may lose the last commits, which is a gap.
-            cursor.execute("PRAGMA synchronous = NORMAL")
-            cursor.execute("PRAGMA foreign_keys = ON")
-            cursor.close()
-        except BaseException:
-            connection.close()  # the pool does not know it yet, and its thread would stay
-            raise
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(lock_timeout_seconds * 1000)}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # WAL stays consistent so; a power cut may lose the last commits, which is a gap.
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
@@ -188,8 +197,6 @@ def _explained(error: DBAPIError, url: URL) -> StoreError:
         what = "is read-only: give this user the right to write the file and its directory"
     elif "not a database" in said or "malformed" in said:
         what = "is not a database or is damaged: move the file away, or set database.url"
-    elif "unable to open" in said:
-        what = "cannot be opened: check that the path is a file that this user may write"
     elif "full" in said:
         what = "cannot grow because the disk is full: free some space"
     else:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.core.periods import MAX_PERIODS, Grain, Period, periods
@@ -92,6 +92,7 @@ zones = st.sampled_from(
 year_2026 = st.integers(epoch("2026-01-01T00:00Z"), epoch("2027-01-01T00:00Z"))
 
 
+@settings(deadline=None)
 @given(year_2026, st.integers(1, 3 * 86_400), zones)
 def test_every_grain_tiles_the_range_and_nests_in_the_next(
     start: int, seconds: int, zone_name: str
@@ -106,6 +107,7 @@ def test_every_grain_tiles_the_range_and_nests_in_the_next(
     assert starts[Grain.DAY] <= starts[Grain.HOUR] <= starts[Grain.MINUTE]
 
 
+@settings(deadline=None)
 @given(year_2026, zones)
 def test_a_day_holds_the_instants_of_one_date(start: int, zone_name: str) -> None:
     zone = ZoneInfo(zone_name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.core.pods import PodSpec, PodStatus
@@ -173,6 +173,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps)
 def test_whatever_comes_in_rows_never_overlap_nor_run_backwards(
     script: list[tuple[str, int]],

@@ -98,7 +98,7 @@ def added_up(statement: Statement, *, by_period: bool = False) -> Counter[tuple[
     return +sums
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     reservation_rows(),
     power_rows(),
@@ -120,6 +120,7 @@ def test_a_statement_is_the_sum_of_its_seconds(
     assert added_up(statement, by_period=True) == +expected
 
 
+@settings(deadline=None)
 @given(reservation_rows(), power_rows(), instants, st.integers(1, 9000))
 def test_minutes_hours_days_spaces_and_tenants_all_add_up_to_the_same(
     rows: list[Reservation], power: list[PowerInterval], since: int, length: int

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.core.quantity import MAX_VALUE, cpu_millis, memory_bytes, parse
@@ -86,6 +86,7 @@ def test_anything_else_is_refused_and_named(text: str) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.sampled_from(["", "m", "k", "Ki", "Mi", "n", "e2"]))
 def test_rounding_never_loses_and_adds_less_than_one_unit(number: int, suffix: str) -> None:
     value = parse(f"{number}{suffix}")
@@ -94,6 +95,7 @@ def test_rounding_never_loses_and_adds_less_than_one_unit(number: int, suffix: s
     assert cpu_millis(f"{number}{suffix}") == min(MAX_VALUE, math.ceil(value * 1000))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=70))
 def test_no_text_makes_it_fail_in_another_way(text: str) -> None:
     try:

@@ -192,7 +192,7 @@ asyncio.run(main(sys.argv[1]))
 def test_a_process_ends_whether_its_database_was_opened_or_refused(
     path: Path, content: bytes, outcome: str
 ) -> None:
-    """aiosqlite's threads are not daemonic: one left open would keep the process for ever."""
+    """A thread of aiosqlite's that is left over would keep it, or complain on stderr."""
     path.write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, url_of(path)],
