@@ -9,7 +9,7 @@ are gone ended at that instant, and the time between is a gap that every stateme
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -80,16 +80,17 @@ class Meter:
                 await self.tick()
                 await asyncio.sleep(self._settings.flush_interval_seconds)
         finally:
-            await self._store_or_warn()
+            await self._or_warn(self._store)
 
     async def tick(self) -> None:
         """Take over, store, or stand back, as the Lease says."""
         if not self._leading():
             self._shift = None
-            return
-        if self._shift is not None:
+        elif self._shift is not None:
             self._watch_the_clock(self._shift)
-        await self._store_or_warn()
+            await self._or_warn(self._store)
+        elif self._inventory.synced:
+            await self._or_warn(self._take_over)
 
     def power_changed(
         self, space: SpaceRef, state: PowerState, at: datetime, freed: FreedRequests | None = None
@@ -148,12 +149,9 @@ class Meter:
         if abs(step) > self._settings.max_clock_step_seconds:
             shift.lost_sight(shift.alive_until, seconds(self._clocks[0]))
 
-    async def _store_or_warn(self) -> None:
+    async def _or_warn(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            if self._shift is not None:
-                await self._store()
-            elif self._leading() and self._inventory.synced:
-                await self._take_over()
+            await work()
         except StoreError as error:
             # Nothing is lost: rows and proof of life are stored with the next success.
             log.warning("meter could not store", error=str(error))
