@@ -1,0 +1,198 @@
+"""A store that follows the cluster, whatever happens to the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from metrics.instruments import NullRecorder
+from sleeper.core.objects import Namespace
+from sleeper.kube.client import KubeClient
+from sleeper.kube.watch import Reflector
+from sleeper.telemetry.clock import SystemClock
+from tests.kube.scripted import ScriptedServer, answer, hang, lines, refusal
+from tests.support.eventually import eventually
+
+PATH = "/api/v1/namespaces"
+
+
+class Names:
+    """A store that keeps name → resource version."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def replace(self, objects: Sequence[Namespace], at: datetime) -> None:
+        self.known = {item.metadata.name: item.metadata.resource_version for item in objects}
+
+    def put(self, item: Namespace, at: datetime) -> None:
+        self.known[item.metadata.name] = item.metadata.resource_version
+
+    def discard(self, item: Namespace, at: datetime) -> None:
+        self.known.pop(item.metadata.name, None)
+
+
+def item(name: str, version: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": str(version)}}
+
+
+def listing(version: int, *items: dict[str, Any]) -> Callable[[web.Request], Awaitable[Any]]:
+    return answer(200, {"metadata": {"resourceVersion": str(version)}, "items": list(items)})
+
+
+def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "object": obj}
+
+
+BOOKMARK_9 = event("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
+GONE_EVENT = event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "old"})
+
+
+@asynccontextmanager
+async def following(
+    client: KubeClient, **settings: float
+) -> AsyncIterator[tuple[Reflector[Namespace], dict[str, str], Names]]:
+    store = Names()
+    reflector = Reflector(
+        client,
+        resource="namespaces",
+        path=PATH,
+        kind=Namespace,
+        store=store,
+        clock=SystemClock(),
+        recorder=NullRecorder(),
+        **settings,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(reflector.run())
+        try:
+            yield reflector, store.known, store
+        finally:
+            running.cancel()
+
+
+async def test_it_lists_watches_and_follows(server: ScriptedServer, client: KubeClient) -> None:
+    server.then(
+        listing(5, item("a", 1), item("b", 2)),
+        lines(
+            event("ADDED", item("c", 6)),
+            event("MODIFIED", item("a", 7)),
+            event("DELETED", item("b", 8)),
+            stay=True,
+        ),
+    )
+    async with following(client) as (reflector, _, store):
+        await eventually(lambda: store.known == {"a": "7", "c": "6"})
+        assert reflector.synced
+        assert reflector.last_seen is not None
+    assert "resourceVersion=5" in server.requests[1]
+
+
+async def test_it_is_not_in_sync_before_the_list_and_says_why(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(refusal(403, "Forbidden", "User x cannot list"))
+    async with following(client) as (reflector, _, _store):
+        await eventually(lambda: "cannot list" in (reflector.unsynced_because() or ""))
+        assert not reflector.synced
+
+
+async def test_a_watch_that_ends_is_resumed_from_the_last_bookmark_without_a_list(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5), lines(BOOKMARK_9), hang)
+    async with following(client):
+        await eventually(lambda: len(server.requests) >= 3)
+    assert "resourceVersion=9" in server.requests[2]
+    assert "watch=true" in server.requests[2]
+
+
+@pytest.mark.parametrize(
+    "expired", [lines(GONE_EVENT), refusal(410, "Expired")], ids=["error event", "status"]
+)
+async def test_a_version_that_is_no_longer_kept_leads_to_a_new_list(
+    server: ScriptedServer, client: KubeClient, expired: Any
+) -> None:
+    server.then(listing(5, item("a", 1)), expired, listing(20, item("b", 19)), hang)
+    async with following(client) as (_, _, store):
+        await eventually(lambda: store.known == {"b": "19"})
+        await eventually(lambda: len(server.requests) >= 4)
+    assert "resourceVersion=20" in server.requests[3]
+
+
+async def test_an_error_event_of_another_kind_leads_to_a_new_watch_without_a_list(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    trouble = event("ERROR", {"kind": "Status", "code": 500, "message": "etcd"})
+    server.then(listing(5), lines(event("ADDED", item("a", 6)), trouble), hang)
+    async with following(client):
+        await eventually(lambda: len(server.requests) >= 3)
+    assert "resourceVersion=6" in server.requests[2]
+
+
+async def test_a_proxys_page_instead_of_events_is_no_event_and_is_not_hammered(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5, item("a", 1)), lines("<html>", "<body>bad gateway</body>"))
+    async with following(client) as (reflector, _, store):
+        await asyncio.sleep(1.2)
+        assert store.known == {"a": "1"}
+        assert "watch" in (reflector._trouble)
+    assert server.count("watch=true") <= 3
+    assert server.count("limit=") == 1
+
+
+async def test_a_server_that_hangs_up_at_once_is_not_hammered(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5), lines())
+    async with following(client):
+        await asyncio.sleep(1.2)
+    assert server.count("watch=true") <= 3
+
+
+async def test_a_stream_that_falls_silent_is_replaced_without_a_list(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5), lines(BOOKMARK_9, stay=True))
+    async with following(client, watch_seconds=0.3):
+        await eventually(lambda: server.count("resourceVersion=9") >= 1, within=10)
+    assert server.count("limit=") == 1
+
+
+async def test_silence_for_two_watches_is_out_of_sync(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5), refusal(500, "InternalError", "etcd is away"))
+    async with following(client, watch_seconds=0.3) as (reflector, _, _store):
+        why = await eventually(reflector.unsynced_because)
+        while "nothing heard" not in why:
+            why = await eventually(reflector.unsynced_because)
+            await asyncio.sleep(0.05)
+        assert "etcd is away" in why
+
+
+async def test_a_list_is_forced_after_its_time(server: ScriptedServer, client: KubeClient) -> None:
+    async def respond(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            return await lines(BOOKMARK_9, stay=True)(request)
+        return await listing(5)(request)
+
+    server.then(respond)
+    async with following(client, watch_seconds=1, relist_seconds=0.5):
+        await eventually(lambda: server.count("limit=") >= 2, within=10)
+
+
+async def test_an_object_that_cannot_be_read_keeps_it_from_being_in_sync(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5, {"metadata": {"name": 7}}))
+    async with following(client) as (reflector, _, _store):
+        await eventually(lambda: "list" in (reflector.unsynced_because() or ""))
+        assert not reflector.synced
