@@ -49,10 +49,12 @@ def show(path: Path | None) -> None:
 
 
 def _rows(section: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    for declared in fields(section):
+    from sleeper.config.reading import setting_fields
+
+    for declared, wanted in setting_fields(type(section)):
         value = getattr(section, declared.name)
         name = prefix + declared.name
-        if is_dataclass(value) and "AwakeHours" not in type(value).__name__:
+        if is_dataclass(wanted):
             yield from _rows(value, f"{name}.")
         else:
             yield name, _shown(value, secret=declared.metadata["secret"])

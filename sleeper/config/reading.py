@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -62,12 +62,20 @@ def load_config(path: Path | None, environment: Mapping[str, str]) -> LoadedConf
     for name, text in environment.items():
         reader.take_variable(name, text)
     config = reader.build(Config, "")
-    if not reader.problems:
+    if not reader.unreadable:  # defaults stand in for those, and would be judged instead
         assert isinstance(config, Config)
         reader.problems += contradictions(config)
     if reader.problems:
         raise ConfigError("\n".join(reader.problems))
     return LoadedConfig(config=config, sources=reader.sources)
+
+
+def listed_section(wanted: Any) -> type | None:
+    """The section's class where a setting is a list of sections, else None."""
+    item = next(iter(get_args(wanted)), None)
+    if get_origin(wanted) is tuple and is_dataclass(item):
+        return _as_class(item)
+    return None
 
 
 def setting_fields(section: type) -> Iterator[tuple[Field[Any], Any]]:
@@ -96,6 +104,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.unreadable = False
         self.sources: dict[str, str] = {}
         self._given: dict[str, _Given] = {}
 
@@ -141,6 +150,7 @@ class _Reader:
                 values[declared.name] = self._read(declared, wanted, dotted, given)
             except ValueError as error:
                 shown = "(not shown)" if declared.metadata["secret"] else repr(given.value)
+                self.unreadable = True
                 self.problems.append(f"{dotted}: {shown}: {error} ({given.source})")
         return section(**values)
 
@@ -161,12 +171,12 @@ class _Reader:
                 self._take_section(_as_class(known[key]), f"{dotted}.", value, source)
 
     def _read(self, declared: Field[Any], wanted: Any, dotted: str, given: _Given) -> Any:
-        item = next(iter(get_args(wanted)), None)
-        if is_dataclass(item):
+        section = listed_section(wanted)
+        if section is not None:
             if not isinstance(given.value, list):
                 raise ValueError("expected a list")
             return tuple(
-                self._item(_as_class(item), f"{dotted}[{index}]", entry, given.source)
+                self._item(section, f"{dotted}[{index}]", entry, given.source)
                 for index, entry in enumerate(given.value)
             )
         value = read_value(wanted, given.value)

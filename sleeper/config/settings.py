@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from metrics.core.audit import DEFAULT_DISCOUNTED_AGENTS
 from metrics.core.signals import SignalName
 from sleeper.core.durations import Never
+from sleeper.core.policy import Mode, PolicyDefaults
 from sleeper.core.schedule import AwakeHours
 
 UTC: Final = ZoneInfo("UTC")
@@ -247,8 +248,8 @@ class ApiConfig:
 class Config:
     """All settings."""
 
-    mode: Literal["act", "observe"] = setting(
-        "`observe`: everything is decided, recorded and metered, nothing is touched.", "act"
+    mode: Mode = setting(
+        "`observe`: everything is decided, recorded and metered, nothing is touched.", Mode.ACT
     )
     namespace: str = setting(
         "Our own namespace: the Lease and the sleep records are kept in it.", "sleeper-system"
@@ -280,3 +281,16 @@ class Config:
     sleep: SleepConfig = setting("Putting to sleep.", nested=SleepConfig)
     wake: WakeConfig = setting("Waking.", nested=WakeConfig)
     api: ApiConfig = setting("Read API, metrics and health.", nested=ApiConfig)
+
+    @property
+    def policy_defaults(self) -> PolicyDefaults:
+        """What holds for a Space that says nothing itself."""
+        defaults = self.defaults
+        return PolicyDefaults(
+            mode=self.mode,
+            sleep_after=defaults.sleep_after,
+            notice=defaults.notice,
+            awake_hours=defaults.awake_hours,
+            timezone=defaults.timezone,
+            required_signals=defaults.required_signals,
+        )

@@ -8,11 +8,11 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from metrics.core.signals import SignalName
 from sleeper.core.durations import Never, format_duration, parse_duration
 from sleeper.core.schedule import AwakeHours, parse_awake_hours
 
@@ -27,13 +27,11 @@ def read_value(wanted: Any, value: Any) -> Any:
     """
     if wanted in _READERS:
         return _READERS[wanted](value)
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        return _choice(wanted, value)
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return None if value is None else read_value(_without_none(arguments), value)
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError("expected " + " or ".join(f"`{choice}`" for choice in arguments))
-        return value
     if origin in (tuple, frozenset):
         if not isinstance(value, list):
             raise ValueError("expected a list")
@@ -45,11 +43,11 @@ def form_of(wanted: Any) -> str:
     """The expected form of a type, for the documentation."""
     if wanted in _FORMS:
         return _FORMS[wanted]
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        return _choices(wanted)
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return form_of(_without_none(arguments))
-    if origin is Literal:
-        return " or ".join(f"`{choice}`" for choice in arguments)
     if origin in (tuple, frozenset):
         return f"list of: {form_of(arguments[0])}"
     raise TypeError(f"no form for settings of type {wanted!r}")
@@ -69,7 +67,7 @@ def show_value(value: Any) -> Any:  # noqa: PLR0911 one per type
         case tuple() | frozenset():
             shown = [show_value(item) for item in value]
             return sorted(shown) if isinstance(value, frozenset) else shown
-        case SignalName():
+        case StrEnum():
             return value.value
         case _:
             return value
@@ -129,12 +127,15 @@ def _zone(value: Any) -> ZoneInfo:
         raise ValueError("expected an IANA time zone such as `Europe/Berlin`") from None
 
 
-def _signal(value: Any) -> SignalName:
+def _choice(wanted: type[StrEnum], value: Any) -> StrEnum:
     try:
-        return SignalName(value)
+        return wanted(value)
     except ValueError:
-        known = " or ".join(f"`{name}`" for name in SignalName)
-        raise ValueError(f"expected {known}") from None
+        raise ValueError(f"expected {_choices(wanted)}") from None
+
+
+def _choices(wanted: type[StrEnum]) -> str:
+    return " or ".join(f"`{choice}`" for choice in wanted)
 
 
 _READERS: Final[Mapping[Any, Callable[[Any], Any]]] = {
@@ -147,7 +148,6 @@ _READERS: Final[Mapping[Any, Callable[[Any], Any]]] = {
     SleepAfter: _sleep_after,
     ZoneInfo: _zone,
     AwakeHours: lambda value: parse_awake_hours(_text(value)),
-    SignalName: _signal,
 }
 
 _FORMS: Final[Mapping[Any, str]] = {
@@ -160,5 +160,4 @@ _FORMS: Final[Mapping[Any, str]] = {
     SleepAfter: "a duration such as `90m`, `2h30m`, `1d`, a number of seconds, or `never`",
     ZoneInfo: "an IANA time zone such as `Europe/Berlin`",
     AwakeHours: "`Mon-Fri 08:00-19:00; Sat 10:00-14:00`",
-    SignalName: " or ".join(f"`{name}`" for name in SignalName),
 }

@@ -1,0 +1,198 @@
+"""Writes ``docs/reference/`` from the declarations in the code; ``make docs`` runs it.
+
+The pages on metrics and on the SleepRecord are made where those are declared.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from metrics.instruments import metrics_reference
+from sleeper.cli.app import cli
+from sleeper.cli.exits import MEANING as EXIT_MEANING
+from sleeper.cli.exits import ExitCode
+from sleeper.config.reading import ENVIRONMENT_PREFIX, listed_section, setting_fields
+from sleeper.config.settings import Config
+from sleeper.config.values import form_of, show_value
+from sleeper.core.names import ANNOTATIONS, LABEL_TENANT
+from sleeper.core.reasons import MEANING as REASON_MEANING
+from sleeper.kube.crd import reference as sleeprecord_reference
+
+REFERENCE: Final = Path(__file__).parent / "reference"
+
+
+def configuration() -> str:
+    """``configuration.md``."""
+    lines = _head("Configuration", "sleeper/config/settings.py")
+    lines += [
+        (
+            "`sleeper run --config FILE` reads a YAML file. Every setting outside lists can also be "
+            f"given as an environment variable, which wins: `{ENVIRONMENT_PREFIX}API__PORT=9090` is "
+            "`api.port`. An unknown setting, or settings that contradict each other, are refused at "
+            "start; `sleeper config check` names every problem, `sleeper config show` every effective "
+            "value and who set it."
+        ),
+        "",
+    ]
+    lines += _section(Config, "", "General")
+    return _page(lines)
+
+
+def _section(section: type, prefix: str, title: str) -> list[str]:
+    nested: list[str] = []
+    lines = [f"## {title}", "", f"{section.__doc__}", ""]
+    lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
+    for declared, wanted in setting_fields(section):
+        name = prefix + declared.name
+        item = listed_section(wanted)
+        if is_dataclass(wanted):
+            nested += _section(_as_class(wanted), f"{name}.", f"`{name}`")
+        elif item is not None:
+            lines.append(_row(name, "list of mappings, see below", declared))
+            nested += _section(item, f"{name}[].", f"`{name}[]`")
+        else:
+            lines.append(_row(name, form_of(wanted) + _bounds(declared.metadata), declared))
+    return [*lines, "", *nested]
+
+
+def _row(name: str, form: str, declared: Field[Any]) -> str:
+    return f"| `{name}` | {form} | {_default(declared)} | {declared.metadata['meaning']} |"
+
+
+def _default(declared: Field[Any]) -> str:
+    if declared.default is MISSING:
+        return "required"
+    if declared.default is None:
+        return "not set"
+    value = show_value(declared.default)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(f"`{item}`" for item in value) or "none"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _bounds(bounds: Mapping[str, Any]) -> str:
+    said = [
+        f"{word} {bounds[key]:g}"
+        for key, word in (("at_least", "at least"), ("above", "more than"), ("at_most", "at most"))
+        if bounds[key] is not None
+    ]
+    return "".join(f", {part}" for part in said)
+
+
+def annotations() -> str:
+    """``annotations.md``."""
+    lines = _head("Annotations and labels", "sleeper/core/names.py")
+    lines += [
+        (
+            f"A namespace with the label `{LABEL_TENANT}=<name>` is a Space; the label names who pays. "
+            "A value that cannot be read never makes a Space sleep sooner: the Space abstains and a "
+            "warning names key, value and expected form."
+        ),
+        "",
+    ]
+    for title, by_us in (("Written by the owner", False), ("Written by sleeper", True)):
+        lines += [f"## {title}", "", "| key | on | value | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{spec.key}` | {', '.join(spec.targets)} | {spec.form} | {spec.help} |"
+            for spec in ANNOTATIONS
+            if spec.by_us is by_us
+        ]
+        lines.append("")
+    return _page(lines)
+
+
+def reasons() -> str:
+    """``reasons.md``."""
+    lines = _head("Reasons", "sleeper/core/reasons.py")
+    lines += [
+        (
+            "Each appears unchanged in the namespace's `reason` annotation, in Events, in metric "
+            "labels, in logs and in `sleeper explain`."
+        ),
+        "",
+        "| reason | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASON_MEANING.items()]
+    return _page(lines)
+
+
+def exit_codes() -> str:
+    """``exit-codes.md``."""
+    lines = _head("Exit codes", "sleeper/cli/exits.py")
+    lines += ["| code | name | meaning |", "|---|---|---|"]
+    lines += [f"| {code.value} | `{code.name}` | {EXIT_MEANING[code]} |" for code in ExitCode]
+    return _page(lines)
+
+
+def command_line() -> str:
+    """``cli.md``."""
+    lines = _head("Command line", "sleeper/cli/")
+    lines += [
+        (
+            "The same program answers as `sleeper` and as `kubectl sleeper`. "
+            "[Exit codes](exit-codes.md) are the same for all commands."
+        ),
+        "",
+    ]
+    for path, command in _commands(cli, "sleeper"):
+        lines += [f"## `{path}`", "", "```text", _help(command, path), "```", ""]
+    return _page(lines)
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _commands(child, f"{path} {name}")
+
+
+def _help(command: click.Command, path: str) -> str:
+    context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
+    return command.get_help(context)
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "annotations.md": annotations,
+    "cli.md": command_line,
+    "configuration.md": configuration,
+    "exit-codes.md": exit_codes,
+    "metrics.md": metrics_reference,
+    "reasons.md": reasons,
+    "sleeprecord.md": sleeprecord_reference,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    REFERENCE.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (REFERENCE / name).write_text(make(), encoding="utf-8")
+        sys.stdout.write(f"docs/reference/{name}\n")
+
+
+def _head(title: str, source: str) -> list[str]:
+    return [f"# {title}", "", f"Generated from `{source}`; do not edit.", ""]
+
+
+def _page(lines: list[str]) -> str:
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _as_class(wanted: Any) -> type:
+    assert isinstance(wanted, type)
+    assert fields(wanted)
+    return wanted
+
+
+if __name__ == "__main__":
+    main()
