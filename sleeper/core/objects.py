@@ -172,11 +172,19 @@ class JobSpec(_Wire, frozen=True, kw_only=True):
     suspend: bool | None = None
 
 
+class JobCondition(_Wire, frozen=True, kw_only=True):
+    """One Job condition; ``Complete`` or ``Failed`` means that it has finished."""
+
+    type: str = ""
+    status: str = ""
+
+
 class JobStatus(_Wire, frozen=True, kw_only=True):
     """``status`` of a Job."""
 
     active: int | None = None
     completion_time: str | None = None
+    conditions: tuple[JobCondition, ...] | None = None
 
 
 class Job(KubeObject, frozen=True, kw_only=True):

@@ -1,0 +1,331 @@
+"""What sleeping would destroy, could not bring back, or is not handled yet. Pure.
+
+Each finder looks for one kind of hazard; :data:`FINDERS` lists them, most important first. To
+handle a further kind of workload, add it to :mod:`sleeper.core.workloads` and take its finder out.
+
+Whatever its owner excluded, with all that it owns, is no hazard: sleep does not touch it. Nor is a
+Pod that has finished or is being deleted: there is nothing of it left to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sleeper.core.adoption import marker
+from sleeper.core.objects import (
+    CronJob,
+    DaemonSet,
+    Deployment,
+    Job,
+    KubeObject,
+    Pod,
+    ReplicaSet,
+    ReplicationController,
+    SpaceObjects,
+    StatefulSet,
+)
+from sleeper.core.owners import Owners
+from sleeper.core.reasons import Reason
+from sleeper.core.record import SleepRecord
+from sleeper.core.snapshot import Hazard
+
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
+
+_FINISHED_PODS: Final = frozenset({"Succeeded", "Failed"})
+_FINISHED_JOBS: Final = frozenset({"Complete", "Failed"})
+_LISTED_KINDS: Final = frozenset(
+    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"}
+)
+"""Owners that the inventory lists: one that is missing has not arrived yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """A Space's objects with their owners found.
+
+    Attributes:
+        objects: all of them.
+        recorded: uids of the objects of the present sleep; our own hand is on these.
+        owners: who manages whom.
+        pods: the Pods that run or may run, and are not excluded.
+    """
+
+    objects: SpaceObjects
+    recorded: frozenset[str]
+    owners: Owners
+    pods: tuple[Pod, ...]
+
+
+_Finder = Callable[[_Scene], Iterator[Hazard]]
+
+
+def find_hazards(objects: SpaceObjects, record: SleepRecord | None = None) -> tuple[Hazard, ...]:
+    """Every hazard of a Space, most important first.
+
+    Args:
+        objects: the Space's objects.
+        record: its present sleep; objects in it are not busy by themselves but by our doing.
+    """
+    owners = Owners(objects)
+    recorded = frozenset(entry.ref.uid for entry in record.entries) if record else frozenset()
+    scene = _Scene(
+        objects=objects,
+        recorded=recorded,
+        owners=owners,
+        pods=tuple(
+            pod
+            for pod in objects.pods
+            if pod.status.phase not in _FINISHED_PODS
+            and pod.metadata.deletion_timestamp is None
+            and not owners.excluded(pod)
+        ),
+    )
+    return tuple(hazard for find in FINDERS for hazard in find(scene))
+
+
+def _bare_pods(scene: _Scene) -> Iterator[Hazard]:
+    for pod in scene.pods:
+        if pod.metadata.controller() is None:
+            name = f"Pod/{pod.metadata.name}"
+            yield Hazard(
+                reason=Reason.BARE_POD,
+                subject=name,
+                message=f"{name} has no owner that would start it again",
+                wakes=True,
+            )
+
+
+def _unsupported(scene: _Scene) -> Iterator[Hazard]:
+    """Pods whose top owner cannot be put to sleep, one hazard for each top owner."""
+    named: set[str] = set()
+    for pod in scene.pods:
+        top = scene.owners.top(pod)
+        if top is None or top.uid in named:
+            continue
+        found = scene.owners.get(top.uid)
+        if isinstance(found, Deployment | StatefulSet | DaemonSet | Job | CronJob):
+            continue  # put to sleep by us, or a hazard of its own
+        named.add(top.uid)
+        name = f"{top.kind}/{top.name}"
+        yield Hazard(
+            reason=Reason.UNSUPPORTED_WORKLOAD,
+            subject=name,
+            message=f"{name} runs Pod {pod.metadata.name} and is not a kind that we can bring back",
+            # An owner of a listed kind that is missing is only late: news of it is on its way.
+            wakes=found is not None or top.kind not in _LISTED_KINDS,
+        )
+    loners: tuple[ReplicaSet | ReplicationController, ...] = (
+        *scene.objects.replica_sets,
+        *scene.objects.replication_controllers,
+    )
+    for owner in loners:
+        standalone = owner.metadata.controller() is None and owner.metadata.uid not in named
+        if standalone and _replicas(owner) and not scene.owners.excluded(owner):
+            name = f"{type(owner).__name__}/{owner.metadata.name}"
+            yield Hazard(
+                reason=Reason.UNSUPPORTED_WORKLOAD,
+                subject=name,
+                message=f"{name} is not a kind that we can bring back",
+                wakes=True,
+            )
+
+
+def _running_jobs(scene: _Scene) -> Iterator[Hazard]:
+    for job in scene.objects.jobs:
+        if _runs(job) and not scene.owners.excluded(job):
+            name = f"Job/{job.metadata.name}"
+            yield Hazard(
+                reason=Reason.RUNNING_JOB, subject=name, message=f"{name} is running", wakes=True
+            )
+
+
+def _cron_jobs(scene: _Scene) -> Iterator[Hazard]:
+    for cron_job in scene.objects.cron_jobs:
+        if not cron_job.spec.suspend and not scene.owners.excluded(cron_job):
+            name = f"CronJob/{cron_job.metadata.name}"
+            yield Hazard(
+                reason=Reason.CRON_JOB,
+                subject=name,
+                message=f"{name} would start Pods ({cron_job.spec.schedule}) and is not suspended",
+                wakes=True,
+            )
+
+
+def _daemon_sets(scene: _Scene) -> Iterator[Hazard]:
+    for daemon_set in scene.objects.daemon_sets:
+        wanted = daemon_set.status.desired_number_scheduled
+        if wanted != 0 and not scene.owners.excluded(daemon_set):
+            name = f"DaemonSet/{daemon_set.metadata.name}"
+            yield Hazard(
+                reason=Reason.DAEMON_SET,
+                subject=name,
+                message=f"{name} runs Pods on {'its' if wanted is None else wanted} nodes",
+                wakes=True,
+            )
+
+
+def _autoscalers(scene: _Scene) -> Iterator[Hazard]:
+    for autoscaler in scene.objects.autoscalers:
+        target = autoscaler.spec.scale_target_ref
+        scaled = scene.owners.named(target.kind, target.name)
+        if scaled is not None and scene.owners.excluded(scaled):
+            continue
+        name = f"HorizontalPodAutoscaler/{autoscaler.metadata.name}"
+        yield Hazard(
+            reason=Reason.AUTOSCALER,
+            subject=name,
+            message=f"{name} scales {target.kind}/{target.name}; it is not handled yet",
+        )
+
+
+def _operator_managed(scene: _Scene) -> Iterator[Hazard]:
+    for workload in _workloads(scene):
+        owner = workload.metadata.controller()
+        if owner is not None and _replicas(workload):
+            yield Hazard(
+                reason=Reason.OPERATOR_MANAGED,
+                subject=_name(workload),
+                message=f"{_name(workload)} belongs to {owner.kind}/{owner.name}, "
+                "whose controller would revert us",
+            )
+
+
+def _not_to_be_evicted(scene: _Scene) -> Iterator[Hazard]:
+    for pod in scene.pods:
+        for key, harmless in ((SAFE_TO_EVICT, "true"), (DO_NOT_DISRUPT, "false")):
+            value = pod.metadata.annotation(key)
+            if value is not None and value.strip().lower() != harmless:
+                yield Hazard(
+                    reason=Reason.DO_NOT_EVICT,
+                    subject=f"Pod/{pod.metadata.name}",
+                    message=f"Pod/{pod.metadata.name} is not to be evicted ({key}: {value})",
+                )
+
+
+def _busy(scene: _Scene) -> Iterator[Hazard]:
+    """StatefulSets in motion.
+
+    One that is between two revisions and goes to zero has completed its roll-out, as far as its
+    controller can tell: a partition that held Pods at the old revision would be forgotten.
+    """
+    for stateful_set in scene.objects.stateful_sets:
+        meta, status = stateful_set.metadata, stateful_set.status
+        wanted = _replicas(stateful_set)
+        if not wanted or meta.uid in scene.recorded or scene.owners.excluded(stateful_set):
+            continue
+        if (status.observed_generation or 0) < meta.generation:
+            why = "its controller has not seen its last change yet"
+        elif (status.replicas or 0) != wanted:
+            why = f"it is scaling from {status.replicas or 0} to {wanted}"
+        elif (
+            status.current_revision != status.update_revision
+            and (status.updated_replicas or 0) != wanted
+        ):
+            why = f"{status.updated_replicas or 0} of {wanted} Pods are at its new revision"
+        else:
+            continue
+        yield Hazard(
+            reason=Reason.WORKLOAD_BUSY,
+            subject=_name(stateful_set),
+            message=f"{_name(stateful_set)} is busy: {why}",
+        )
+
+
+def _asleep_by_another(scene: _Scene) -> Iterator[Hazard]:
+    for workload in _workloads(scene):
+        mark = marker(workload)
+        if (
+            mark is not None
+            and not _replicas(workload)
+            and (workload.metadata.uid not in scene.recorded)
+        ):
+            yield Hazard(
+                reason=Reason.ASLEEP_BY_ANOTHER,
+                subject=_name(workload),
+                message=f"{_name(workload)} was put to zero by {mark.tool} and is left alone",
+                holds=False,
+            )
+
+
+def _claims(scene: _Scene) -> Iterator[Hazard]:
+    for stateful_set in scene.objects.stateful_sets:
+        policy = stateful_set.spec.persistent_volume_claim_retention_policy
+        deletes = policy is not None and policy.when_scaled == "Delete"
+        if deletes and _replicas(stateful_set) and not scene.owners.excluded(stateful_set):
+            yield Hazard(
+                reason=Reason.CLAIM_RETENTION,
+                subject=_name(stateful_set),
+                message=f"{_name(stateful_set)} deletes its claims when it is scaled down; "
+                "sleeping switches that to Retain in the same write, and waking switches it back",
+                holds=False,
+            )
+
+
+def _empty_dirs(scene: _Scene) -> Iterator[Hazard]:
+    named: set[str] = set()
+    for pod in scene.pods:
+        volumes = [volume.name for volume in pod.spec.volumes or () if volume.empty_dir is not None]
+        top = scene.owners.top(pod)
+        if not volumes or top is None or top.uid in named:
+            continue
+        named.add(top.uid)
+        name = f"{top.kind}/{top.name}"
+        yield Hazard(
+            reason=Reason.EMPTY_DIR,
+            subject=name,
+            message=f"{name} keeps data in emptyDir ({', '.join(volumes)}), "
+            "which sleeping empties, as any roll-out does",
+            holds=False,
+        )
+
+
+FINDERS: Final[tuple[_Finder, ...]] = (
+    _bare_pods,
+    _unsupported,
+    _running_jobs,
+    _cron_jobs,
+    _daemon_sets,
+    _autoscalers,
+    _operator_managed,
+    _not_to_be_evicted,
+    _busy,
+    _asleep_by_another,
+    _claims,
+    _empty_dirs,
+)
+"""The first seven kinds cannot be brought back or would revert us; the last three only tell."""
+
+
+def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:
+    """Workloads that sleep would stop or leave alone, without the excluded ones."""
+    workloads: tuple[Deployment | StatefulSet, ...] = (
+        *scene.objects.deployments,
+        *scene.objects.stateful_sets,
+    )
+    return tuple(w for w in workloads if not scene.owners.excluded(w))
+
+
+def _replicas(
+    workload: Deployment | StatefulSet | ReplicaSet | ReplicationController,
+) -> int:
+    """Wanted replicas; absent means 1, as the API server defaults it."""
+    replicas = workload.spec.replicas
+    return 1 if replicas is None else replicas
+
+
+def _runs(job: Job) -> bool:
+    """Whether a Job runs Pods or is about to."""
+    finished = any(
+        condition.type in _FINISHED_JOBS and condition.status == "True"
+        for condition in job.status.conditions or ()
+    )
+    if finished:
+        return False
+    return bool(job.status.active) or not job.spec.suspend
+
+
+def _name(obj: KubeObject) -> str:
+    return f"{type(obj).__name__}/{obj.metadata.name}"
