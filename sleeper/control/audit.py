@@ -118,7 +118,7 @@ class ApiSignal:
             clock=clock,
             recorder=recorder,
         )
-        self._probes = [
+        self.probes = [
             Probe(
                 apiserver=name,
                 client=client,
@@ -177,7 +177,7 @@ class ApiSignal:
         """Flush and probe until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._flush_forever(), name="audit-flush")
-            for probe in self._probes:
+            for probe in self.probes:
                 tasks.create_task(self._probe_forever(probe), name=f"probe-{probe.apiserver}")
 
     async def close(self) -> None:
@@ -223,13 +223,21 @@ class ApiSignal:
             except Exception as error:  # noqa: BLE001 whatever the database says, the next one counts
                 _log.warning("audit_flush_failed", error=str(error))
 
+    async def probe(self, probe: Probe) -> None:
+        """Read one API server's loss counters and send it a canary.
+
+        Raises:
+            SleeperError: it could not be asked.
+        """
+        if self.intake.own_user is None:
+            self.intake.own_user = await own_user_name(probe.client)
+        self._readings.append((probe.apiserver, await probe.read_losses()))
+        await probe.send_canary()
+
     async def _probe_forever(self, probe: Probe) -> None:
         while True:
             try:
-                if self.intake.own_user is None:
-                    self.intake.own_user = await own_user_name(probe.client)
-                self._readings.append((probe.apiserver, await probe.read_losses()))
-                await probe.send_canary()
+                await self.probe(probe)
             except Exception as error:  # noqa: BLE001 a missing canary says it all, in the view
                 _log.warning("probe_failed", apiserver=probe.apiserver, error=str(error))
             await asyncio.sleep(self._settings.canary_interval.total_seconds())
@@ -272,7 +280,7 @@ class ApiSignal:
         stored = await store.load_sights(connection, SignalName.API, to_change=True)
         sights: dict[str, ServerSight] = {}
         found: list[tuple[str, Gap]] = []
-        for name in (probe.apiserver for probe in self._probes):
+        for name in (probe.apiserver for probe in self.probes):
             before = _decode(stored.get(name))
             sight = before or watermark.first_sight(now)
             gaps: list[Gap] = []
@@ -345,7 +353,7 @@ class ApiSignal:
             self._recorder.signal_unknown(SignalName.API, name, blind[0] if blind else None)
 
     def _why_unknown(self, now: datetime) -> tuple[str | None, str]:
-        if not self._probes:
+        if not self.probes:
             return Blindness.NO_APISERVER, "no API server is configured (api_signal.apiservers)"
         if not self._sights:
             return Blindness.NOT_STARTED, "nothing has been read from the database yet"
