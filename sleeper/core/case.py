@@ -1,0 +1,95 @@
+"""One decision's input, and the words in which its rules answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from metrics.core.signals import SignalName
+from sleeper.core.policy import PolicyReading, SleepPolicy
+from sleeper.core.reasons import Reason
+from sleeper.core.schedule import Window
+from sleeper.core.snapshot import Hazard, Snapshot
+from sleeper.core.verdict import Verdict, VerdictKind
+
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One decision's input, with what several rules read worked out once.
+
+    Attributes:
+        snapshot: what is known.
+        reading: the policy and what could not be understood of it.
+        now: the instant of the decision.
+        hours: where ``now`` stands in the Space's awake-hours; None without any.
+    """
+
+    snapshot: Snapshot
+    reading: PolicyReading
+    now: datetime
+    hours: Window | None
+
+    @property
+    def policy(self) -> SleepPolicy:
+        """The effective policy."""
+        return self.reading.policy
+
+    @property
+    def next_edge(self) -> datetime | None:
+        """When awake-hours begin or end next."""
+        return None if self.hours is None else self.hours.until
+
+
+def first_hold(case: Case) -> Hazard | None:
+    """The most important hazard that holds the Space awake.
+
+    A route whose traffic cannot be seen holds only while that traffic has to be seen: an owner
+    may say that the API alone tells of use.
+    """
+    watched = SignalName.TRAFFIC in case.policy.required_signals.value
+    for hazard in case.snapshot.hazards:
+        if hazard.holds and (watched or hazard.reason is not Reason.NO_TRAFFIC_PROVIDER):
+            return hazard
+    return None
+
+
+def stay_awake(
+    reason: Reason,
+    message: str,
+    *,
+    recheck_at: datetime | None = None,
+    next_transition: datetime | None = None,
+    notice: bool = False,
+    cursor: datetime | None = None,
+) -> Verdict:
+    """A verdict that leaves it awake."""
+    return Verdict(
+        kind=VerdictKind.STAY_AWAKE,
+        reason=reason,
+        message=message,
+        recheck_at=recheck_at,
+        next_transition=next_transition,
+        notice=notice,
+        cursor=cursor,
+    )
+
+
+def abstain(reason: Reason, message: str, *, recheck_at: datetime | None = None) -> Verdict:
+    """A verdict that cannot tell."""
+    return Verdict(kind=VerdictKind.ABSTAIN, reason=reason, message=message, recheck_at=recheck_at)
+
+
+def later(at: datetime, by: timedelta) -> datetime:
+    """``at + by``, where the calendar goes that far."""
+    try:
+        return at + by
+    except OverflowError:
+        return _END_OF_TIME
+
+
+def soonest(at: datetime, other: datetime | None) -> datetime:
+    """The earlier of two instants; None never comes."""
+    return at if other is None or at < other else other

@@ -1,0 +1,105 @@
+"""Everything that ends a sleep, whether it is under way or complete.
+
+One good reason is enough: waking is always allowed, also on half an inventory, with a blind signal
+or with a policy that cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sleeper.core.awake_rules import desired_awake, excluded, kept_awake, protected, within_hours
+from sleeper.core.case import Case, first_hold
+from sleeper.core.durations import format_instant
+from sleeper.core.power import PowerState, Sleep
+from sleeper.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class WakeCall:
+    """One reason to wake a Space.
+
+    Attributes:
+        reason: why.
+        message: one sentence.
+        until: when it stops being one; None: only news ends it.
+    """
+
+    reason: Reason
+    message: str
+    until: datetime | None = None
+
+
+def _called_by_status(case: Case, _sleep: Sleep) -> WakeCall | None:
+    """It is not (any more) a namespace that we may keep asleep."""
+    verdict = protected(case) or excluded(case)
+    return None if verdict is None else WakeCall(verdict.reason, verdict.message)
+
+
+def _called_by_owner(case: Case, _sleep: Sleep) -> WakeCall | None:
+    """``desired: awake`` or ``keep-awake-until``."""
+    verdict = desired_awake(case) or kept_awake(case)
+    if verdict is None:
+        return None
+    return WakeCall(verdict.reason, verdict.message, until=verdict.recheck_at)
+
+
+def _called_by_stream(case: Case, sleep: Sleep) -> WakeCall | None:
+    """Somebody opened a stream after the horizon of the sleep."""
+    for stream in case.snapshot.streams:
+        if stream.started_at > sleep.horizon and stream.holds_until > case.now:
+            message = f"{stream.resource} was opened at {format_instant(stream.started_at)}."
+            return WakeCall(Reason.OPEN_STREAM, message, until=stream.holds_until)
+    return None
+
+
+def _called_by_hazard(case: Case, sleep: Sleep) -> WakeCall | None:
+    """Falling asleep would now destroy something, or something new runs in a sleeping Space."""
+    if not case.snapshot.inventory_synced:
+        return None  # half an inventory shows Pods without their owners
+    if sleep.phase is PowerState.FALLING_ASLEEP:
+        hold = first_hold(case)
+        return None if hold is None else WakeCall(hold.reason, f"{hold.message}.")
+    new = next((hazard for hazard in case.snapshot.hazards if hazard.wakes), None)
+    return None if new is None else WakeCall(Reason.NEW_WORKLOAD, f"{new.message}.")
+
+
+def _called_by_hours(case: Case, _sleep: Sleep) -> WakeCall | None:
+    """Its awake-hours have begun."""
+    verdict = within_hours(case)
+    if verdict is None:
+        return None
+    return WakeCall(verdict.reason, verdict.message, until=case.next_edge)
+
+
+def _called_by_hand(case: Case, _sleep: Sleep) -> WakeCall | None:
+    """The owner's hand: a sleeping workload scaled up, or a new one."""
+    if case.snapshot.owner_wake is None:
+        return None
+    reason, message = case.snapshot.owner_wake
+    return WakeCall(reason, f"{message}.")
+
+
+def _called_by_touch(case: Case, sleep: Sleep) -> WakeCall | None:
+    """A touch later than the horizon on which the sleep was decided; so replays do not wake."""
+    touch = case.snapshot.last_touch
+    if touch is None or touch.at <= sleep.horizon:
+        return None
+    what = f"{touch.verb} {touch.resource}"
+    message = f"A {touch.actor.value} used it at {format_instant(touch.at)} ({what})."
+    return WakeCall(Reason.TOUCHED, message)
+
+
+WAKE_RULES: Final[tuple[Callable[[Case, Sleep], WakeCall | None], ...]] = (
+    _called_by_status,
+    _called_by_owner,
+    _called_by_stream,
+    _called_by_hazard,
+    _called_by_hours,
+    _called_by_hand,
+    _called_by_touch,
+)
+"""In this order only for the sake of the reason that is shown: any one of them wakes."""
