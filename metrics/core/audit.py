@@ -238,9 +238,14 @@ class AuditRules:
         readings: list[Reading] = []
         add = readings.append
         actors = self._actors
+        spaces = {"": False}  # a batch is about few namespaces, and asking may be dear
         for event in events:
             ref = event.object_ref
-            if ref is None or not (namespace := ref.namespace) or not is_space(namespace):
+            namespace = "" if ref is None else ref.namespace
+            in_space = spaces.get(namespace)
+            if in_space is None:
+                in_space = spaces[namespace] = is_space(namespace)
+            if ref is None or not in_space:
                 add(_NOT_A_SPACE)
                 continue
             user = event.impersonated_user or event.user

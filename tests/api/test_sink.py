@@ -1,0 +1,300 @@
+"""The audit sink over real TLS: who is heard, what is answered, what is thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from metrics.core.watermark import GapReason
+from metrics.recorder import NullRecorder
+from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
+from sleeper.errors import ConfigError
+from sleeper.telemetry.clock import SystemClock
+from tests.support.certificates import Authority, Pair
+from tests.support.eventually import eventually
+
+TOKEN = "a-token-of-some-length"
+MIB = 1 << 20
+
+
+@dataclass
+class Receiver(NullRecorder):
+    """Takes everything and remembers it."""
+
+    bodies: list[tuple[str, bytes]] = field(default_factory=list)
+    missed: list[tuple[str, GapReason]] = field(default_factory=list)
+    fates: list[tuple[str, str]] = field(default_factory=list)
+
+    def receive(self, apiserver: str, body: bytes) -> int:
+        self.bodies.append((apiserver, body))
+        return 1
+
+    def miss(self, apiserver: str, reason: GapReason) -> None:
+        self.missed.append((apiserver, reason))
+
+    def audit_batch(self, apiserver: str, fate: str, events: int, seconds: float) -> None:
+        self.fates.append((apiserver, fate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Certificates and a token."""
+
+    authority: Authority
+    server: Pair
+    client: Pair
+    stranger: Pair
+    token_file: Path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    directory = tmp_path_factory.mktemp("pki")
+    authority, other = Authority(directory), Authority(directory, "other-ca")
+    token_file = directory / "token"
+    token_file.write_text(TOKEN + "\n")
+    return Site(
+        authority=authority,
+        server=authority.issue("server"),
+        client=authority.issue("client"),
+        stranger=other.issue("stranger"),
+        token_file=token_file,
+    )
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@asynccontextmanager
+async def running(
+    site: Site, receiver: Receiver, *, limits: SinkLimits | None = None
+) -> AsyncIterator[int]:
+    sink = AuditSink(
+        receiver,
+        authenticator=Authenticator(token_file=site.token_file),
+        apiservers=frozenset({"main"}),
+        clock=SystemClock(),
+        recorder=receiver,
+        limits=limits or SinkLimits(),
+    )
+    tls = tls_context(
+        certificate=site.server.certificate,
+        key=site.server.key,
+        client_ca=site.authority.bundle,
+    )
+    async with serve(sink, host="127.0.0.1", port=0, tls=tls) as port:
+        yield port
+
+
+def client_tls(site: Site, pair: Pair | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(site.authority.bundle))
+    if pair is not None:
+        context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
+async def post(
+    port: int,
+    site: Site,
+    body: bytes,
+    *,
+    pair: Pair | None = None,
+    token: str | None = None,
+    name: str = "main",
+) -> int:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connector = aiohttp.TCPConnector(ssl=client_tls(site, pair))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post(
+            f"https://127.0.0.1:{port}/audit/{name}", data=io.BytesIO(body), headers=headers
+        ) as response,
+    ):
+        return response.status
+
+
+async def test_a_client_certificate_of_our_ca_is_heard(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        assert await post(port, site, b"batch", pair=site.client) == 200
+    assert receiver.bodies == [("main", b"batch")]
+    assert receiver.fates == [("main", "Taken")]
+
+
+async def test_a_bearer_token_is_heard(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        assert await post(port, site, b"batch", token=TOKEN) == 200
+    assert receiver.bodies == [("main", b"batch")]
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", "ü"])
+async def test_strangers_are_refused_and_not_read(
+    site: Site, receiver: Receiver, token: str | None
+) -> None:
+    async with running(site, receiver) as port:
+        assert await post(port, site, b"batch", token=token) == 401
+    assert receiver.bodies == []
+    assert receiver.missed == []
+    assert receiver.fates == [("main", "Stranger")]
+
+
+async def test_a_certificate_of_another_ca_is_refused(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        with pytest.raises((aiohttp.ClientError, ssl.SSLError, OSError)):
+            await post(port, site, b"batch", pair=site.stranger)
+    assert receiver.bodies == []
+
+
+async def test_a_token_that_changes_is_read_again(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        assert await post(port, site, b"1", token=TOKEN) == 200
+        site.token_file.write_text("another")
+        os.utime(site.token_file, (1, 1))
+        try:
+            assert await post(port, site, b"2", token=TOKEN) == 401
+            assert await post(port, site, b"3", token="another") == 200
+            site.token_file.write_text("")
+            os.utime(site.token_file, (2, 2))
+            assert await post(port, site, b"4", token="") == 401
+        finally:
+            site.token_file.write_text(TOKEN)
+            os.utime(site.token_file, (3, 3))
+
+
+async def test_a_body_of_twelve_mebibytes_passes(site: Site, receiver: Receiver) -> None:
+    body = os.urandom(12 * MIB)
+    async with running(site, receiver) as port:
+        assert await post(port, site, body, pair=site.client) == 200
+    assert receiver.bodies == [("main", body)]
+
+
+async def test_a_body_over_the_limit_is_answered_with_200_and_is_missing(
+    site: Site, receiver: Receiver
+) -> None:
+    async with running(site, receiver, limits=SinkLimits(body_bytes=MIB)) as port:
+        assert await post(port, site, bytes(2 * MIB), pair=site.client) == 200
+    assert receiver.bodies == []
+    assert receiver.missed == [("main", GapReason.SHED)]
+    assert receiver.fates == [("main", "Shed")]
+
+
+async def test_what_all_senders_together_may_hold_is_bounded(
+    site: Site, receiver: Receiver
+) -> None:
+    limits = SinkLimits(body_bytes=4 * MIB, held_bytes=MIB)
+    async with running(site, receiver, limits=limits) as port:
+        assert await post(port, site, bytes(2 * MIB), pair=site.client) == 200
+        assert receiver.missed == [("main", GapReason.SHED)]
+        assert await post(port, site, bytes(MIB // 2), pair=site.client) == 200
+    assert len(receiver.bodies) == 1
+
+
+async def test_a_compressed_body_is_not_inflated(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        connector = aiohttp.TCPConnector(ssl=client_tls(site, site.client))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post(
+                f"https://127.0.0.1:{port}/audit/main",
+                data=b"not really gzip",
+                headers={"Content-Encoding": "gzip"},
+            ) as response,
+        ):
+            assert response.status == 200
+    assert receiver.bodies == [("main", b"not really gzip")]
+
+
+async def test_a_slow_client_is_dropped_and_others_are_served(
+    site: Site, receiver: Receiver
+) -> None:
+    async with running(site, receiver, limits=SinkLimits(body_seconds=0.2)) as port:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client_tls(site, site.client)
+        )
+        writer.write(b"POST /audit/main HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        await writer.drain()
+        assert await post(port, site, b"batch", pair=site.client) == 200
+        async with asyncio.timeout(5):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+        await eventually(lambda: ("main", "Slow") in receiver.fates)
+    assert receiver.bodies == [("main", b"batch")]
+    assert receiver.missed == []
+
+
+async def test_a_client_that_hangs_up_halfway_costs_nothing(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client_tls(site, site.client)
+        )
+        writer.write(b"POST /audit/main HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        await writer.drain()
+        writer.transport.abort()
+        assert await post(port, site, b"batch", pair=site.client) == 200
+        await eventually(lambda: ("main", "BrokenOff") in receiver.fates)
+    assert receiver.bodies == [("main", b"batch")]
+    assert receiver.missed == []
+
+
+async def test_names_that_are_not_configured_are_counted_together(
+    site: Site, receiver: Receiver
+) -> None:
+    async with running(site, receiver) as port:
+        assert await post(port, site, b"batch", pair=site.client, name="other") == 200
+    assert receiver.bodies == [("other", b"batch")]
+    assert receiver.fates == [("(unknown)", "Taken")]
+
+
+async def test_other_paths_and_methods_are_not_there(site: Site, receiver: Receiver) -> None:
+    async with running(site, receiver) as port:
+        connector = aiohttp.TCPConnector(ssl=client_tls(site, site.client))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for method, path, status in [("GET", "/audit/main", 405), ("POST", "/", 404)]:
+                url = f"https://127.0.0.1:{port}{path}"
+                async with session.request(method, url) as response:
+                    assert response.status == status
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+async def test_a_port_that_is_taken_is_named(
+    site: Site, receiver: Receiver, taken_port: int
+) -> None:
+    sink = AuditSink(
+        receiver,
+        authenticator=Authenticator(token_file=None),
+        apiservers=frozenset(),
+        clock=SystemClock(),
+        recorder=receiver,
+        limits=SinkLimits(),
+    )
+    tls = tls_context(certificate=site.server.certificate, key=site.server.key, client_ca=None)
+    with pytest.raises(ConfigError, match=str(taken_port)):
+        async with serve(sink, host="127.0.0.1", port=taken_port, tls=tls):
+            pass
+
+
+def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -> None:
+    nowhere = tmp_path / "missing.pem"
+    with pytest.raises(ConfigError, match=r"tls_cert.*missing\.pem"):
+        tls_context(certificate=nowhere, key=site.server.key, client_ca=None)
+    with pytest.raises(ConfigError, match=r"client_ca.*missing\.pem"):
+        tls_context(certificate=site.server.certificate, key=site.server.key, client_ca=nowhere)
