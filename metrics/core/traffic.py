@@ -18,10 +18,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-SAME_MOMENT_SECONDS = 1.0
-"""Two instants this close may be the same one: the measured offset of Prometheus's clock, by which
-a stored watermark is brought back to that clock, differs a little every time."""
-
 SAME_PROCESS_SECONDS = 2.0
 """A start time that moved by less is that of the same process: exporters derive it from the boot
 time of their machine, which follows every correction of its clock."""
@@ -122,7 +118,7 @@ def sight(
         return _blind(None, (), "NoTrafficTarget", "Prometheus has no sample of the provider")
 
     holes = list(_restarts(begin, processes))
-    if all(times[0] > begin + SAME_MOMENT_SECONDS for times in scrapes.values()):
+    if all(times[0] > begin for times in scrapes.values()):
         first = max(times[0] for times in scrapes.values())
         holes.append(Hole(begin=begin, end=first, reason="HistoryLost"))
     live = {target: times[-1] for target, times in scrapes.items() if target in listed}
@@ -132,7 +128,7 @@ def sight(
     holes += [
         Hole(begin=times[-1], end=end, reason="ExporterGone")
         for target, times in scrapes.items()
-        if target not in listed and times[-1] >= begin - SAME_MOMENT_SECONDS
+        if target not in listed and times[-1] >= begin
     ]
     found = tuple(sorted(holes, key=lambda hole: hole.end))
     oldest = min(live, key=lambda target: live[target])
@@ -180,7 +176,7 @@ def _restarts(begin: float, processes: Mapping[Target, Sequence[Sample]]) -> Ite
     for samples in processes.values():
         for before, after in pairwise(samples):
             another = abs(after.value - before.value) > SAME_PROCESS_SECONDS
-            if another and after.at > begin - SAME_MOMENT_SECONDS:
+            if another and after.at > begin:
                 yield Hole(begin=before.at, end=after.at, reason="ExporterRestarted")
 
 
@@ -237,7 +233,7 @@ class RequestFold:
             )
             # Whatever came before, zero means that nothing was counted since; and what the
             # overlap shows has been told before.
-            if changed and sample.value > 0 and sample.at > self.begin - SAME_MOMENT_SECONDS:
+            if changed and sample.value > 0 and sample.at > self.begin:
                 used = sample.at
             previous = sample
         return used
@@ -247,36 +243,3 @@ def _scraped_between(scrapes: Sequence[float], after: float, before: float) -> b
     """Whether the target was scraped strictly between two instants."""
     position = bisect_right(scrapes, after)
     return position < len(scrapes) and scrapes[position] < before
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockOffset:
-    """Prometheus's clock against ours, from one question that was sent and answered.
-
-    Attributes:
-        ahead_seconds: how far Prometheus is ahead of us.
-        uncertain_seconds: by how much that may be wrong, either way: half the round trip.
-    """
-
-    ahead_seconds: float
-    uncertain_seconds: float
-
-    @classmethod
-    def measured(cls, *, sent: float, received: float, theirs: float) -> ClockOffset:
-        """From our time of sending and receiving, and the time that came back."""
-        return cls(
-            ahead_seconds=theirs - (sent + received) / 2,
-            uncertain_seconds=(received - sent) / 2,
-        )
-
-    def to_theirs(self, ours: float) -> float:
-        """An instant of our clock on Prometheus's."""
-        return ours + self.ahead_seconds
-
-    def earliest(self, theirs: float) -> float:
-        """The earliest instant of our clock that it can have been: for watermarks."""
-        return theirs - self.ahead_seconds - self.uncertain_seconds
-
-    def latest(self, theirs: float) -> float:
-        """The latest instant of our clock that it can have been: for activity and gaps."""
-        return theirs - self.ahead_seconds + self.uncertain_seconds

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from metrics.core.traffic import RequestFold, Series, Sight, scrape_times, sight
 from metrics.core.traffic_providers import Provider
+from metrics.core.traffic_stretch import Stretch
 from metrics.sources import queries
 from metrics.sources.prometheus import PromQuery
 
@@ -31,24 +32,23 @@ class Reading:
 async def read(
     query: PromQuery,
     provider: Provider,
+    stretch: Stretch,
     *,
-    begin: float,
-    end: float,
     stale_after_seconds: float,
 ) -> Reading:
-    """Read ``(begin, end]``.
+    """Read ``(begin, end]`` of the stretch.
 
     Args:
         query: Prometheus.
         provider: the ingress.
-        begin: the watermark so far, seconds on Prometheus's clock.
-        end: Prometheus's present.
+        stretch: from the watermark so far to Prometheus's present.
         stale_after_seconds: how old the newest sample of a live target may be. The reading looks
             back by as much behind ``begin``, for the values that the counters had there.
 
     Raises:
         PrometheusError: a query gave nothing that may be relied on.
     """
+    begin, end = stretch.begin, stretch.end
     over = end - begin + stale_after_seconds
     alive = await query.matrix(queries.alive(provider, over_seconds=over), at=end)
     scrapes = scrape_times(alive)

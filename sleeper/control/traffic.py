@@ -27,14 +27,17 @@ from metrics.core.activity import SpaceActivity
 from metrics.core.clock import EPOCH, Clock
 from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
 from metrics.core.steps import StepWatch
-from metrics.core.traffic import SAME_MOMENT_SECONDS, Blindness, ClockOffset, Hole
+from metrics.core.traffic import Blindness, Hole
 from metrics.core.traffic_providers import Provider
+from metrics.core.traffic_stretch import ClockOffset, Mark, Stretch, stretch
 from metrics.errors import PrometheusError
 from metrics.recorder import Recorder
 from metrics.sources import queries
 from metrics.sources.prometheus import PromQuery
-from metrics.sources.traffic import read
+from metrics.sources.traffic import Reading, read
+from sleeper.control import traffic_memory
 from sleeper.control.traffic_index import LabelIndex, Spaces
+from sleeper.control.traffic_memory import Progress
 from sleeper.core.carriers import uncarried
 from sleeper.core.objects import SpaceObjects
 from sleeper.errors import StoreError
@@ -42,6 +45,9 @@ from sleeper.store.engine import Database
 
 ActivityListener = Callable[[str, Activity], None]
 """Called with the Space's name, in the loop's thread; must be cheap."""
+
+SAME_GAP = timedelta(seconds=1)
+"""The end of the same gap differs by a little at each reading, as the offset is measured anew."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,29 +70,6 @@ class TrafficSettings:
     backfill_seconds: float
     max_clock_offset_seconds: float
     max_clock_step_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stretch:
-    """What one reading covers, in seconds on Prometheus's clock.
-
-    Attributes:
-        begin: the watermark, or as far back as a reading may reach.
-        end: Prometheus's present.
-        blind_until: what happened before this instant can never be known; None: all can.
-        because: the CamelCase reason for that.
-    """
-
-    begin: float
-    end: float
-    blind_until: float | None = None
-    because: str = ""
-
-    def holes(self) -> tuple[Hole, ...]:
-        """What this reading can never cover."""
-        if self.blind_until is None:
-            return ()
-        return (Hole(begin=self.begin, end=self.blind_until, reason=self.because),)
 
 
 class TrafficSignal:
@@ -124,8 +107,7 @@ class TrafficSignal:
         self._steps = StepWatch(clock, limit=timedelta(seconds=settings.max_clock_step_seconds))
         self._listeners: list[ActivityListener] = []
         self._activity: dict[str, SpaceActivity] = {}
-        self._watermark: datetime | None = None
-        self._gap_end: datetime | None = None
+        self._progress = Progress()
         self._blindness: Blindness | None = Blindness(
             reason="TrafficNotReadYet", detail="the first reading is not done"
         )
@@ -145,8 +127,8 @@ class TrafficSignal:
                 )
         return SignalView(
             name=SignalName.TRAFFIC,
-            watermark=self._watermark,
-            last_gap_end=self._gap_end,
+            watermark=self._progress.watermark,
+            last_gap_end=self._progress.gap_end,
             unknown_because=None if blindness is None else blindness.reason,
             unknown_detail="" if blindness is None else blindness.detail,
         )
@@ -167,11 +149,9 @@ class TrafficSignal:
 
     async def start(self) -> None:
         """Read what is stored."""
-        async with self._database.read() as connection:
-            self._activity = await store.load_activity(connection, SignalName.TRAFFIC)
-            sights = await store.load_sights(connection, SignalName.TRAFFIC)
-        if (stored := sights.get(self._provider.name)) is not None:
-            self._watermark, self._gap_end = stored.watermark, stored.gap_end
+        self._progress, self._activity = await traffic_memory.recall(
+            self._database, self._provider.name
+        )
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -199,57 +179,73 @@ class TrafficSignal:
             return Blindness(
                 reason="InventoryUnsynced", detail="the Services are not known completely"
             )
-        offset = await self._measure_clock()
+        sent = _seconds(self._clock.now())
+        theirs = await self._query.scalar(queries.SERVER_TIME)
+        offset = ClockOffset.measured(
+            sent=sent, received=_seconds(self._clock.now()), theirs=theirs
+        )
         if abs(offset.ahead_seconds) > self._settings.max_clock_offset_seconds:
             return Blindness(
                 reason="PrometheusClockOffset",
                 detail=f"Prometheus's clock is {offset.ahead_seconds:+.1f} s from ours; allowed "
                 f"are {self._settings.max_clock_offset_seconds:g} s",
             )
-        stretch = self._stretch(offset)
+        self._stepped = self._stepped or self._steps.look() is not None
+        covered = stretch(
+            self._progress.mark,
+            end=theirs,
+            ahead_seconds=offset.ahead_seconds,
+            stepped=self._stepped,
+            max_step_seconds=self._settings.max_clock_step_seconds + offset.uncertain_seconds,
+            reach_seconds=self._settings.backfill_seconds,
+        )
         reading = await read(
             self._query,
             self._provider,
-            begin=stretch.begin,
-            end=stretch.end,
+            covered,
             stale_after_seconds=self._settings.stale_after_seconds,
         )
+        await self._take(covered, reading, offset)
+        return reading.sight.blindness
+
+    async def _take(self, covered: Stretch, reading: Reading, offset: ClockOffset) -> None:
         now = self._clock.now()
         activity = self._credit(reading.used, offset, now)
         self._announce(activity)
         seen = reading.sight
-        if seen.watermark is not None:  # otherwise the next reading covers the same stretch again
-            watermark = _instant(offset.earliest(seen.watermark))
-            holes = (*stretch.holes(), *seen.holes)
-            gaps = [self._gap(hole, offset, now) for hole in holes]
-            await self._store(watermark, gaps, activity, now)
-        return seen.blindness
+        if seen.watermark is None:
+            return  # the next reading covers the same stretch again
+        repeated = [self._gap(hole, offset, now) for hole in seen.holes]
+        gaps = [self._gap(hole, offset, now) for hole in covered.holes]
+        gaps += [gap for gap in repeated if not self._is_known(gap)]
+        await self._remember(
+            Progress(
+                mark=Mark(at=seen.watermark, ahead_seconds=offset.ahead_seconds),
+                watermark=_instant(offset.earliest(seen.watermark)),
+            ),
+            gaps,
+            activity,
+            now,
+        )
 
-    async def _measure_clock(self) -> ClockOffset:
-        sent = _seconds(self._clock.now())
-        theirs = await self._query.scalar(queries.SERVER_TIME)
-        return ClockOffset.measured(sent=sent, received=_seconds(self._clock.now()), theirs=theirs)
-
-    def _stretch(self, offset: ClockOffset) -> _Stretch:
-        """From the watermark to Prometheus's present, as far as it may reach."""
-        expected = self._steps.look()
-        now = self._clock.now()
-        self._stepped = self._stepped or expected is not None
-        end = offset.to_theirs(_seconds(now))
-        floor = end - self._settings.backfill_seconds
-        if self._watermark is None:
-            return _Stretch(begin=floor, end=end, blind_until=floor, because="FirstStart")
-        if expected is not None:
-            self._watermark += now - expected  # the same instant on the clock as it is now
-        begin = offset.to_theirs(_seconds(self._watermark))
-        if begin > end + SAME_MOMENT_SECONDS:  # stored before the clock was set back
-            return _Stretch(begin=floor, end=end, blind_until=end, because="ClockStep")
-        begin = min(begin, end)
-        if self._stepped:
-            return _Stretch(begin=max(begin, floor), end=end, blind_until=end, because="ClockStep")
-        if begin < floor:
-            return _Stretch(begin=floor, end=end, blind_until=floor, because="TooFarBehind")
-        return _Stretch(begin=begin, end=end)
+    async def _remember(
+        self,
+        progress: Progress,
+        gaps: Sequence[store.StoredGap],
+        activity: Mapping[str, SpaceActivity],
+        now: datetime,
+    ) -> None:
+        """Commit a reading, and only then rely on it."""
+        source = self._provider.name
+        self._progress = await traffic_memory.remember(
+            self._database, source, progress, gaps=gaps, activity=activity, now=now
+        )
+        self._stepped = False
+        for gap in gaps:
+            self._recorder.signal_gap(SignalName.TRAFFIC, source, gap.reason)
+            _log.warning(
+                "traffic_gap", source=source, reason=gap.reason, since=gap.since, until=gap.until
+            )
 
     def _credit(
         self, used: Mapping[str, float], offset: ClockOffset, now: datetime
@@ -288,38 +284,10 @@ class TrafficSignal:
             until=min(_instant(offset.latest(hole.end)), now),
         )
 
-    async def _store(
-        self,
-        watermark: datetime,
-        gaps: Sequence[store.StoredGap],
-        activity: Mapping[str, SpaceActivity],
-        now: datetime,
-    ) -> None:
-        """Commit a reading, and only then rely on it.
-
-        Another replica may have read further: the later watermark is as true as its activity,
-        which is stored with it. One that lies in the future was written before a clock stepped.
-        """
-        source = self._provider.name
-        async with self._database.begin() as connection:
-            sights = await store.load_sights(connection, SignalName.TRAFFIC, to_change=True)
-            stored = sights.get(source, store.StoredSight(watermark=None, gap_end=None))
-            marks = [mark for mark in (stored.watermark, watermark) if mark and mark <= now]
-            new = [gap for gap in gaps if not _known(gap, stored.gap_end)]
-            gap_ends = [end for end in (stored.gap_end, *(gap.until for gap in new)) if end]
-            merged = store.StoredSight(
-                watermark=max(marks, default=None), gap_end=max(gap_ends, default=None)
-            )
-            await store.merge_activity(connection, SignalName.TRAFFIC, activity, stored_at=now)
-            await store.add_gaps(connection, SignalName.TRAFFIC, new)
-            await store.save_sight(connection, SignalName.TRAFFIC, source, merged, stored_at=now)
-        self._watermark, self._gap_end = merged.watermark, merged.gap_end
-        self._stepped = False
-        for gap in new:
-            self._recorder.signal_gap(SignalName.TRAFFIC, source, gap.reason)
-            _log.warning(
-                "traffic_gap", source=source, reason=gap.reason, since=gap.since, until=gap.until
-            )
+    def _is_known(self, gap: store.StoredGap) -> bool:
+        """Whether the gap was told before: until the watermark has passed it, it is seen again."""
+        known = self._progress.gap_end
+        return known is not None and gap.until <= known + SAME_GAP
 
     def _settle(self, blindness: Blindness | None) -> None:
         """Show how the reading ended."""
@@ -327,18 +295,13 @@ class TrafficSignal:
         before, self._blindness = self._blindness, blindness
         if blindness is None:
             self._read_at = self._clock.now()
-        if self._watermark is not None:
-            self._recorder.signal_watermark(SignalName.TRAFFIC, source, self._watermark)
+        if self._progress.watermark is not None:
+            self._recorder.signal_watermark(SignalName.TRAFFIC, source, self._progress.watermark)
         reason = None if blindness is None else blindness.reason
         self._recorder.signal_unknown(SignalName.TRAFFIC, source, reason)
         if reason != (None if before is None else before.reason):
             detail = "" if blindness is None else blindness.detail
             _log.info("traffic_sight", source=source, unknown=reason, detail=detail)
-
-
-def _known(gap: store.StoredGap, gap_end: datetime | None) -> bool:
-    """Whether the gap was told before; the same instant differs a little at each reading."""
-    return gap_end is not None and gap.until <= gap_end + timedelta(seconds=SAME_MOMENT_SECONDS)
 
 
 def _seconds(at: datetime) -> float:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.core.traffic import (
-    ClockOffset,
     Hole,
     RequestFold,
     Sample,
@@ -21,6 +20,7 @@ from metrics.core.traffic import (
     scrape_times,
     sight,
 )
+from metrics.core.traffic_stretch import ClockOffset, Mark, Stretch, stretch
 
 LABELS = ("exported_service", "service")
 A = {"job": "ingress", "instance": "10.0.0.1:9100"}
@@ -299,7 +299,6 @@ class TestClockOffset:
         assert offset.ahead_seconds == pytest.approx(ahead)
         assert offset.earliest(2000.0 + ahead) == pytest.approx(1999.0)
         assert offset.latest(2000.0 + ahead) == pytest.approx(2001.0)
-        assert offset.to_theirs(2000.0) == pytest.approx(2000.0 + ahead)
 
     @given(
         sent=st.floats(0, 1e6),
@@ -315,3 +314,52 @@ class TestClockOffset:
         true, tolerance = 5e5, 1e-6
         assert offset.earliest(true + ahead) <= true + tolerance
         assert offset.latest(true + ahead) >= true - tolerance
+
+
+class TestStretch:
+    """What the next reading covers."""
+
+    def next(
+        self, mark: Mark | None, *, end: float = 1000.0, ahead: float = 1.0, stepped: bool = False
+    ) -> Stretch:
+        return stretch(
+            mark,
+            end=end,
+            ahead_seconds=ahead,
+            stepped=stepped,
+            max_step_seconds=2.0,
+            reach_seconds=300.0,
+        )
+
+    def test_a_reading_begins_exactly_where_the_last_one_ended(self) -> None:
+        found = self.next(Mark(at=985.123, ahead_seconds=1.0))
+        assert found == Stretch(begin=985.123, end=1000.0)
+        assert found.holes == ()
+
+    def test_the_first_reading_looks_back_and_knows_nothing_of_before(self) -> None:
+        found = self.next(None)
+        assert (found.begin, found.end) == (700.0, 1000.0)
+        assert found.holes == (Hole(begin=700.0, end=700.0, reason="FirstStart"),)
+
+    def test_what_lies_too_far_back_is_a_gap(self) -> None:
+        found = self.next(Mark(at=600.0, ahead_seconds=1.0))
+        assert found.begin == 700.0
+        assert [(hole.end, hole.reason) for hole in found.holes] == [(700.0, "TooFarBehind")]
+
+    @pytest.mark.parametrize(
+        ("mark", "stepped"),
+        [
+            (Mark(at=985.0, ahead_seconds=1.0), True),
+            (Mark(at=985.0, ahead_seconds=3.5), False),
+            (Mark(at=985.0, ahead_seconds=-1.5), False),
+        ],
+    )
+    def test_a_step_of_either_clock_is_a_gap_up_to_now(self, mark: Mark, stepped: bool) -> None:
+        found = self.next(mark, stepped=stepped)
+        assert found.begin == 985.0
+        assert [(hole.end, hole.reason) for hole in found.holes] == [(1000.0, "ClockStep")]
+
+    def test_after_prometheus_was_set_back_everything_in_reach_is_read_again(self) -> None:
+        found = self.next(Mark(at=1003.0, ahead_seconds=4.0))
+        assert found.begin == 700.0
+        assert [(hole.end, hole.reason) for hole in found.holes] == [(1000.0, "ClockStep")]
