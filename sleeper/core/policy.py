@@ -23,6 +23,7 @@ from sleeper.core.names import ANNOTATIONS, Target
 from sleeper.core.schedule import AwakeHours, parse_awake_hours
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _UTC: Final = ZoneInfo("UTC")
 
@@ -57,10 +58,10 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting(Generic[T]):
+class Setting(Generic[T_co]):
     """One effective value and where it came from."""
 
-    value: T
+    value: T_co
     source: Source
 
 
