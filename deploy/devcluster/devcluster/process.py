@@ -149,7 +149,7 @@ class Process:
         """A sentence about its end, with the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         tail = "".join(f"\n    {line[:300]}" for line in lines)
-        return f"{self.spec.name} {what}; the end of {self._log}:{tail}"
+        return f"{self.spec.name} {what}; the end of its log:{tail}"
 
 
 def _die_with_parent() -> None:

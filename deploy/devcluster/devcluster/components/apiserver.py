@@ -8,10 +8,9 @@ from devcluster.identities import certificate_user, write_kubeconfig
 from devcluster.pki import Credential
 from devcluster.probes import admin_tls, http_ok
 from devcluster.process import Spec
-from devcluster.site import API_SERVICE_ADDRESS, DEVCLUSTER, LOOPBACK, PROJECT, SERVICE_RANGE, Site
+from devcluster.site import API_SERVICE_ADDRESS, LOOPBACK, PROJECT, SERVICE_RANGE, Site
 
 AUDIT_POLICY: Final = PROJECT / "deploy" / "audit" / "policy.yaml"
-_FALLBACK_POLICY: Final = DEVCLUSTER / "devcluster" / "manifests" / "audit-policy.yaml"
 AUDIT_NAME: Final = "devcluster"
 """The API server's name in the sink's URL: ``/audit/devcluster``."""
 
@@ -53,7 +52,7 @@ def apiserver(site: Site) -> Spec:
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-key-file": str(site.pki / "service-accounts.pub"),
             "service-account-signing-key-file": str(site.pki / "service-accounts.key"),
-            "audit-policy-file": str(AUDIT_POLICY if AUDIT_POLICY.exists() else _FALLBACK_POLICY),
+            "audit-policy-file": str(AUDIT_POLICY),
             "audit-webhook-config-file": str(webhook),
             "audit-webhook-batch-max-wait": "1s",
             "audit-webhook-initial-backoff": "250ms",
