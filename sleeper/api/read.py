@@ -21,7 +21,7 @@ from billing.core.periods import Grain, Period
 from billing.core.statement import GroupBy, Line, Statement, StatementQuery
 from metrics.core.clock import Clock
 from sleeper.api.problems import Problem
-from sleeper.core.durations import format_instant, parse_instant
+from sleeper.core.durations import format_duration, format_instant, parse_instant
 
 DEFAULT_RANGE: Final = timedelta(days=1)
 
@@ -54,14 +54,14 @@ def add_read_routes(
     """Serve ``/api/v1/spaces``, ``/api/v1/spaces/{name}`` and ``/api/v1/usage``."""
 
     async def overview(_request: web.Request) -> web.Response:
-        return _json({"spaces": msgspec.to_builtins(list(spaces.overview()))})
+        return _json({"spaces": [_plain(line) for line in spaces.overview()]})
 
     async def explanation(request: web.Request) -> web.Response:
         name = request.match_info["name"]
         found = spaces.explanation(name)
         if found is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no Space named {name!r}")
-        return _json(msgspec.to_builtins(found))
+        return _json(_plain(found))
 
     async def usage(request: web.Request) -> web.Response:
         query = _statement_query(request.query, now=clock.now())
@@ -154,5 +154,15 @@ def _zone(name: str) -> ZoneInfo:
         ) from None
 
 
+def _plain(value: object) -> Any:
+    """A dataclass as JSON shows it; durations as people write them."""
+    return msgspec.to_builtins(value, builtin_types=(timedelta,))
+
+
+def _duration(value: object) -> str:
+    assert isinstance(value, timedelta)
+    return format_duration(value)
+
+
 def _json(value: object) -> web.Response:
-    return web.Response(text=json.dumps(value) + "\n", content_type="application/json")
+    return web.Response(text=json.dumps(value, default=_duration) + "\n", content_type="application/json")

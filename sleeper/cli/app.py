@@ -65,11 +65,19 @@ def _run(arguments: list[str] | None) -> int:
     except CommandError as error:
         return _fail(str(error), error.code)
     except Exception as error:
-        code = _code_of(error)
+        cause = _only_cause(error)
+        code = _code_of(cause)
         if code is None:
             raise
-        return _fail(str(error), code)
+        return _fail(str(cause), code)
     return ExitCode.OK
+
+
+def _only_cause(error: Exception) -> Exception:
+    """What broke a task group, if it was one thing."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _code_of(error: Exception) -> ExitCode | None:

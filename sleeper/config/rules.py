@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from metrics.core.signals import SignalName
+from metrics.core.traffic_providers import PROVIDERS
 from sleeper.config.settings import Config
 
 _NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?")
@@ -110,7 +111,7 @@ def _sink_is_usable(config: Config) -> Iterator[str]:
             yield f"api_signal.apiservers: {server.name}: expected an https:// URL"
 
 
-def _required_signals_exist(config: Config) -> Iterator[str]:
+def _signals_exist(config: Config) -> Iterator[str]:
     required = config.defaults.required_signals or frozenset()
     if SignalName.API in required and not config.api_signal.enabled:
         yield "defaults.required_signals names api, but api_signal.enabled is false"
@@ -121,6 +122,10 @@ def _required_signals_exist(config: Config) -> Iterator[str]:
         )
     if url is not None and not _URL.fullmatch(url):
         yield "traffic_signal.prometheus_url: expected an http:// or https:// URL"
+    provider = config.traffic_signal.provider
+    if provider not in PROVIDERS:
+        known = ", ".join(PROVIDERS)
+        yield f"traffic_signal.provider ({provider}) is not known; expected one of {known}"
 
 
 def _addresses(config: Config) -> Iterator[str]:
@@ -143,6 +148,6 @@ _RULES: Final[tuple[Rule, ...]] = (
     _idle_time_outlasts_sight,
     _signals_have_time,
     _sink_is_usable,
-    _required_signals_exist,
+    _signals_exist,
     _addresses,
 )

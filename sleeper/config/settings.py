@@ -179,10 +179,6 @@ class TrafficSignalConfig:
         secret=True,
     )
     provider: str = setting("Whose counters are read.", "traefik")
-    ingress_controllers: tuple[str, ...] = setting(
-        "Controllers (`spec.controller` of an IngressClass) whose traffic the provider counts.",
-        ("traefik.io/ingress-controller",),
-    )
     poll_interval_seconds: float = setting("Time between two readings.", 15.0, above=0)
     stale_after_seconds: float = setting(
         "How old the newest sample may be before the signal is unknown; at least two scrape "
