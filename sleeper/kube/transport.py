@@ -6,6 +6,7 @@ is not used: it has no timeouts by default and, for raw answers, does not look a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from sleeper.kube.errors import KubeError, KubeTimeout, OutcomeUnknown, Unavaila
 JSON: Final = "application/json"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+
+_TLS_GOODBYE_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class Transport:
     async def close(self) -> None:
         """Close the session and its connections."""
         await self._api.close()
+        # aiohttp does not wait for TLS connections whose request was given up; documented there
+        await asyncio.sleep(_TLS_GOODBYE_SECONDS)
 
     async def call(self, request: Request, *, timeout_seconds: float) -> bytes:
         """Body of a 2xx answer.

@@ -120,7 +120,7 @@ class Reflector(Generic[ObjectT]):
         self._watch_seconds = watch_seconds
         self._relist_seconds = relist_seconds
         self._page_size = page_size
-        self._backoff = Backoff(initial_seconds=0.5, maximum_seconds=30.0)
+        self._backoff = Backoff(initial_seconds=0.5, maximum_seconds=8.0)
         self._version: str | None = None
         self._relist_at = 0.0
         self._alive_at: float | None = None

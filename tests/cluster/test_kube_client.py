@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+from aiohttp import ClientSession
 from devcluster.client import Cluster
+from devcluster.site import LOOPBACK, Ports
 
 from sleeper.core import jsonpatch
 from sleeper.core.jsonpatch import JsonOp, add, remove, replace
@@ -240,17 +243,30 @@ async def test_refusals_have_their_own_classes(admin: KubeClient, space: LiveSpa
         await admin.delete(f"/api/v1/namespaces/{space.name}", uid="another")
 
 
-async def test_a_watch_from_a_version_beyond_the_servers_memory_is_gone(
-    cluster: Cluster, admin: KubeClient
+async def test_the_next_page_of_a_list_that_was_compacted_away_is_gone(
+    cluster: Cluster, admin: KubeClient, space: LiveSpace
 ) -> None:
-    # a revision that etcd has compacted away; the watch cache knows none before its own start
-    with pytest.raises(Gone):
-        async for _ in admin.watch(
-            "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-            resource_version="1",
-            timeout_seconds=5,
-        ):
-            pass
+    configmaps = f"/api/v1/namespaces/{space.name}/configmaps"
+    for number in range(3):
+        await admin.create(configmaps, {"metadata": {"name": f"c{number}"}})
+    async with aclosing(admin.pages(configmaps, page_size=1)) as pages:
+        await anext(pages)
+        later = await admin.create(configmaps, {"metadata": {"generateName": "later-"}})
+        await _compact(int(msgspec.json.decode(later)["metadata"]["resourceVersion"]))
+        with pytest.raises(Gone):
+            await anext(pages)
+
+
+async def _compact(revision: int) -> None:
+    """Let etcd forget everything before ``revision``, as a busy cluster does after minutes."""
+    async with (
+        ClientSession() as session,
+        session.post(
+            f"http://{LOOPBACK}:{Ports().etcd}/v3/kv/compaction",
+            json={"revision": revision, "physical": True},
+        ) as response,
+    ):
+        assert response.status == 200, await response.text()
 
 
 async def test_a_list_is_paged_by_the_real_server(admin: KubeClient) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from metrics.instruments import NullRecorder
+from metrics.recorder import NullRecorder
 from sleeper.errors import ConfigError
 from sleeper.kube.client import KubeClient
 from sleeper.kube.lease import Elector, LeaseTiming

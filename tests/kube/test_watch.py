@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from metrics.instruments import NullRecorder
+from metrics.recorder import NullRecorder
 from sleeper.core.objects import Namespace
 from sleeper.kube.client import KubeClient
 from sleeper.kube.watch import Reflector
