@@ -38,9 +38,15 @@ class Sleepable:
 
 
 def as_json(obj: KubeObject) -> dict[str, Any]:
-    """A sparse object as plain JSON; absent fields are null, which reads as absent."""
-    value: dict[str, Any] = msgspec.to_builtins(obj)
+    """A sparse object as plain JSON, without the fields that it does not have."""
+    value: dict[str, Any] = _without_nulls(msgspec.to_builtins(obj))
     return value
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
 
 
 def sleepable(objects: SpaceObjects) -> tuple[Sleepable, ...]:

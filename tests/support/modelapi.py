@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from sleeper.core.jsonpatch import ABSENT, JsonOp, resolve, tokens_of
+from sleeper.core.jsonpatch import ABSENT, JsonOp, pointer, resolve, tokens_of
 from sleeper.core.names import FIELD_MANAGER
 from sleeper.core.objects import (
     Deployment,
@@ -51,27 +51,26 @@ _PLURALS = {"deployments": "Deployment", "statefulsets": "StatefulSet"}
 
 
 def apply_patch(document: Json, ops: Sequence[JsonOp]) -> Json:
-    """All operations or none; ``test`` for null also holds where the member is absent."""
+    """All operations or none, as the API server does it.
+
+    ``test`` for null also holds where the member is absent, and ``replace`` adds what is absent.
+    """
     result: Json = copy.deepcopy(document)
     for op in ops:
         *parents, last = tokens_of(op.path)
-        here: Any = result
-        for token in parents:
-            here = here[int(token)] if isinstance(here, list) else here.get(token)
-            if here is None:
-                raise TestFailed(f"{op.path}: no parent")
+        here = resolve(result, pointer(*parents))
         found = resolve(result, op.path)
+        if here is ABSENT:
+            raise TestFailed(f"{op.path}: no parent")
         if op.op == "test":
             if (None if found is ABSENT else found) != op.value:
                 raise TestFailed(f"{op.path} is {found!r}, not {op.value!r}")
-        elif op.op == "add" and isinstance(here, list):
-            here.insert(len(here) if last == "-" else int(last), copy.deepcopy(op.value))
-        elif op.op == "add":
-            here[last] = copy.deepcopy(op.value)
-        elif found is ABSENT:
-            raise TestFailed(f"{op.path} is absent")
         elif op.op == "remove":
+            if found is ABSENT:
+                raise TestFailed(f"{op.path} is absent")
             del here[int(last) if isinstance(here, list) else last]
+        elif isinstance(here, list):
+            here.insert(len(here) if last == "-" else int(last), copy.deepcopy(op.value))
         else:
             here[last] = copy.deepcopy(op.value)
     return result
