@@ -77,6 +77,8 @@ def kept_awake(case: Case) -> Verdict | None:
 
 def _streamed(case: Case) -> Verdict | None:
     """An open stream: somebody is in there, however quiet."""
+    if not case.snapshot.streams:
+        return None
     streams = [stream for stream in case.snapshot.streams if stream.holds_until > case.now]
     if not streams:
         return None
@@ -180,15 +182,6 @@ def _never(case: Case) -> Verdict | None:
     return stay_awake(Reason.NO_SLEEP_RULE, message, recheck_at=case.next_edge)
 
 
-def _blind(case: Case) -> Verdict | None:
-    """Unknown is not idle: a required signal that cannot see abstains."""
-    sight = look(case.snapshot, case.policy.required_signals.value, case.now)
-    if not sight.blind:
-        return None
-    message = f"Cannot see: {', '.join(sight.blind)}."
-    return abstain(Reason.SIGNALS_STALE, message, recheck_at=case.next_edge)
-
-
 AWAKE_RULES: Final[tuple[Callable[[Case], Verdict | None], ...]] = (
     protected,
     excluded,
@@ -203,18 +196,24 @@ AWAKE_RULES: Final[tuple[Callable[[Case], Verdict | None], ...]] = (
     _desired_asleep,
     _hours_ended,
     _never,
-    _blind,
 )
-"""The precedence for a Space that is awake; idle time (:func:`idle`) comes last."""
+"""The precedence for a Space that is awake; :func:`idle_or_unknown` comes last."""
 
 
-def idle(case: Case) -> Verdict:
-    """Idle for ``sleep-after``, seen by every required signal, and the owner was told."""
+def idle_or_unknown(case: Case) -> Verdict:
+    """Unknown, as long as a required signal cannot see; else idle for ``sleep-after``, or not yet.
+
+    No data is not idleness: the idle time that counts ends at the horizon, and without one there
+    is none.
+    """
     snapshot, policy, now = case.snapshot, case.policy, case.now
     sleep_after, notice = policy.sleep_after.value, policy.notice.value
-    horizon = look(snapshot, policy.required_signals.value, now).horizon
-    assert horizon is not None
     assert sleep_after is not Never.NEVER
+    sight = look(snapshot, policy.required_signals.value, now)
+    horizon = sight.horizon
+    if horizon is None:
+        message = f"Cannot see: {', '.join(sight.blind)}."
+        return abstain(Reason.SIGNALS_STALE, message, recheck_at=case.next_edge)
     since = idle_since(snapshot, policy.required_signals.value)
     idle_for = horizon - since.at
     due = later(now, sleep_after - idle_for)

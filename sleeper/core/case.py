@@ -23,19 +23,16 @@ class Case:
     Attributes:
         snapshot: what is known.
         reading: the policy and what could not be understood of it.
+        policy: the policy alone.
         now: the instant of the decision.
         hours: where ``now`` stands in the Space's awake-hours; None without any.
     """
 
     snapshot: Snapshot
     reading: PolicyReading
+    policy: SleepPolicy
     now: datetime
     hours: Window | None
-
-    @property
-    def policy(self) -> SleepPolicy:
-        """The effective policy."""
-        return self.reading.policy
 
     @property
     def next_edge(self) -> datetime | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sleeper.core.awake_rules import AWAKE_RULES, idle
+from sleeper.core.awake_rules import AWAKE_RULES, idle_or_unknown
 from sleeper.core.case import Case
 from sleeper.core.durations import format_instant
 from sleeper.core.policy import PolicyReading
@@ -30,14 +30,14 @@ def decide(snapshot: Snapshot, reading: PolicyReading, now: datetime) -> Verdict
     policy = reading.policy
     awake_hours = policy.awake_hours.value
     hours = None if awake_hours is None else window(awake_hours, policy.timezone.value, now)
-    case = Case(snapshot, reading, now, hours)
+    case = Case(snapshot, reading, policy, now, hours)
     if snapshot.sleep is not None:
         return _of_sleeping(case, snapshot.sleep)
     for rule in AWAKE_RULES:
         verdict = rule(case)
         if verdict is not None:
             return verdict
-    return idle(case)
+    return idle_or_unknown(case)
 
 
 def _of_sleeping(case: Case, sleep: Sleep) -> Verdict:

@@ -13,6 +13,7 @@ INSTANT_FORM: Final = "an RFC 3339 instant such as `2026-11-21T18:00:00Z`"
 LONGEST: Final = timedelta(days=3650)
 """Longest duration that is taken for meant; longer ones are typing errors."""
 
+_ZERO: Final = timedelta()
 _DURATION: Final = re.compile(
     r"(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?",
     re.ASCII,
@@ -22,6 +23,7 @@ _INSTANT: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 _MOST_DIGITS: Final = 12
+_TO_SECONDS: Final = len("2026-11-21T18:00:00")
 
 
 class Never(Enum):
@@ -55,14 +57,17 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """``2h30m``; rounded down to whole seconds. Inverse of :func:`parse_duration` on those."""
-    seconds = max(0, duration.days * 86_400 + duration.seconds)
-    text = ""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            text += f"{count}{unit}"
-    return text or "0s"
+    """``2h30m``: whole seconds, rounded down, at least 0; the inverse of :func:`parse_duration`."""
+    if duration < _ZERO:
+        return "0s"
+    text = f"{duration.days}d" if duration.days else ""
+    minutes, seconds = divmod(duration.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        text += f"{hours}h"
+    if minutes:
+        text += f"{minutes}m"
+    return f"{text}{seconds}s" if seconds or not text else text
 
 
 def parse_instant(text: str) -> datetime:
@@ -82,4 +87,4 @@ def parse_instant(text: str) -> datetime:
 
 def format_instant(at: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as Kubernetes writes instants."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{at.astimezone(UTC).isoformat()[:_TO_SECONDS]}Z"

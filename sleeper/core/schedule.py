@@ -154,23 +154,26 @@ def _minute(clock: str, text: str) -> int:
 
 def window(hours: AwakeHours, zone: ZoneInfo, now: datetime) -> Window:
     """Where ``now`` stands in the awake-hours of ``zone``."""
-    flips = _flips_around(hours, zone, now.astimezone(UTC).date())
+    starts_inside, flips = _flips_around(hours, zone, now.astimezone(UTC).date())
     index = bisect_right(flips, now)
     return Window(
-        inside=hours.has(_label(now, zone)),
+        inside=starts_inside if index % 2 == 0 else not starts_inside,
         since=flips[index - 1] if index else None,
         until=flips[index] if index < len(flips) else None,
     )
 
 
 @lru_cache(maxsize=1024)
-def _flips_around(hours: AwakeHours, zone: ZoneInfo, day: date) -> tuple[datetime, ...]:
-    """Every flip from nine days before a UTC day to nine days after it began.
+def _flips_around(
+    hours: AwakeHours, zone: ZoneInfo, day: date
+) -> tuple[bool, tuple[datetime, ...]]:
+    """Whether nine days before a UTC day is inside, and every flip until nine days after it.
 
     Cached: Spaces share their hours, and the loop asks many times a day.
     """
     midnight = datetime.combine(day, time(), UTC)
-    return tuple(_flips(hours, zone, midnight - _LOOK_AROUND, midnight + _LOOK_AROUND))
+    start, end = midnight - _LOOK_AROUND, midnight + _LOOK_AROUND
+    return hours.has(_label(start, zone)), tuple(_flips(hours, zone, start, end))
 
 
 def _flips(hours: AwakeHours, zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
