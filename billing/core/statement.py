@@ -15,12 +15,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from billing.core.periods import Grain, Period, periods
 from billing.core.power import ASLEEP, PowerInterval
-from billing.core.requests import Requests
 from billing.core.reservation import Reservation
+from metrics.core.refs import SpaceRef
 
 _UTC = ZoneInfo("UTC")
 
@@ -59,7 +60,7 @@ class StatementQuery:
     zone: ZoneInfo = _UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Amounts:
     """Integrals over a period.
 
@@ -137,11 +138,16 @@ class Statement:
     gaps: tuple[Period, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(NamedTuple):
     tenant: str
     space_name: str
     space_uid: str
+
+
+_Rates = tuple[int, int, int, int, int, int]
+"""What one second adds, in the order of :class:`Amounts`."""
+
+_NO_RATES: Final[_Rates] = (0, 0, 0, 0, 0, 0)
 
 
 def make_statement(
@@ -181,81 +187,110 @@ def make_statement(
 
 
 class _Table:
-    """Sums by period and key, mutable while a statement is made."""
+    """Sums by period and key, mutable while a statement is made.
+
+    A row costs two partial periods and two changes of a rate, however long it is; what lies
+    between is added up once per key and period.
+    """
 
     def __init__(self, cut: Sequence[Period], by: GroupBy) -> None:
         self._cut = cut
         self._starts = [period.start for period in cut]
         self._by = by
-        # milli-core·s, byte·s, the same two freed, awake s, asleep s
-        self._sums: dict[tuple[int, _Key], list[int]] = {}
+        self._columns: dict[_Key, _Column] = {}
 
     def add_requests(self, row: Reservation, *, until: int | None) -> None:
-        for index, seconds in self._overlaps(row.start, until):
-            sums = self._at(index, row.space.tenant, row.space.name, row.space.uid)
-            self._add(sums, 0, row.requests, seconds)
+        rates = (row.requests.cpu_millis, row.requests.memory_bytes, 0, 0, 0, 0)
+        self._add(row.space, rates, row.start, until)
 
     def add_power(self, row: PowerInterval, *, until: int | None) -> None:
         asleep = row.state == ASLEEP
-        for index, seconds in self._overlaps(row.start, until):
-            sums = self._at(index, row.space.tenant, row.space.name, row.space.uid)
-            self._add(sums, 2, row.freed, seconds)
-            sums[5 if asleep else 4] += seconds
+        rates = (0, 0, row.freed.cpu_millis, row.freed.memory_bytes, int(not asleep), int(asleep))
+        self._add(row.space, rates, row.start, until)
 
-    @staticmethod
-    def _add(sums: list[int], column: int, requests: Requests, seconds: int) -> None:
-        sums[column] += requests.cpu_millis * seconds
-        sums[column + 1] += requests.memory_bytes * seconds
-
-    def _at(self, index: int, tenant: str, name: str, uid: str) -> list[int]:
-        key = _Key(tenant, name, uid) if self._by is GroupBy.SPACE else _Key(tenant, "", "")
-        return self._sums.setdefault((index, key), [0] * 6)
-
-    def _overlaps(self, start: int, end: int | None) -> Iterator[tuple[int, int]]:
-        """Index of each period that ``[start, end)`` touches, and for how many seconds."""
-        if end is None:
+    def _add(self, space: SpaceRef, rates: _Rates, start: int, until: int | None) -> None:
+        start = max(start, self._cut[0].start)
+        end = start if until is None else min(until, self._cut[-1].end)
+        if end <= start:
             return
-        index = max(0, bisect_right(self._starts, start) - 1)
-        while index < len(self._cut) and self._cut[index].start < end:
-            period = self._cut[index]
-            seconds = min(end, period.end) - max(start, period.start)
-            if seconds > 0:
-                yield index, seconds
-            index += 1
+        by_space = self._by is GroupBy.SPACE
+        key = _Key(space.tenant, space.name, space.uid) if by_space else _Key(space.tenant, "", "")
+        column = self._columns.setdefault(key, _Column())
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_right(self._starts, end - 1) - 1
+        if first == last:
+            column.add_partial(first, rates, end - start)
+            return
+        column.add_partial(first, rates, self._cut[first].end - start)
+        column.add_partial(last, rates, end - self._cut[last].start)
+        if last > first + 1:
+            column.change_rate(first + 1, rates, +1)
+            column.change_rate(last, rates, -1)
 
     def lines(self, spans: Sequence[Span]) -> tuple[Line, ...]:
-        covered: dict[int, int] = {}
-        lines = []
-        for (index, key), sums in sorted(self._sums.items(), key=_line_order):
-            if index not in covered:
-                covered[index] = _covered(self._cut[index], spans)
-            lines.append(
-                Line(
-                    period=self._cut[index],
-                    tenant=key.tenant,
-                    space_uid=key.space_uid or None,
-                    space_name=key.space_name or None,
-                    amounts=Amounts(
-                        cpu_milli_seconds=sums[0],
-                        memory_byte_seconds=sums[1],
-                        freed_cpu_milli_seconds=sums[2],
-                        freed_memory_byte_seconds=sums[3],
-                        awake_seconds=sums[4],
-                        asleep_seconds=sums[5],
-                    ),
-                    covered_seconds=covered[index],
-                )
+        covered = [_covered(period, spans) for period in self._cut]
+        cells = [
+            (index, key, amounts)
+            for key, column in self._columns.items()
+            for index, amounts in column.amounts(self._cut)
+        ]
+        cells.sort(key=lambda cell: cell[:2])
+        return tuple(
+            Line(
+                period=self._cut[index],
+                tenant=key.tenant,
+                space_uid=key.space_uid or None,
+                space_name=key.space_name or None,
+                amounts=amounts,
+                covered_seconds=covered[index],
             )
-        return tuple(lines)
+            for index, key, amounts in cells
+        )
 
 
-def _line_order(item: tuple[tuple[int, _Key], list[int]]) -> tuple[int, str, str, str]:
-    (index, key), _ = item
-    return (index, key.tenant, key.space_name, key.space_uid)
+class _Column:
+    """The figures of one key over all periods."""
+
+    def __init__(self) -> None:
+        self._partial: dict[int, list[int]] = {}
+        # By index of the period where it changes: rates of the whole periods, and how many rows.
+        self._changes: dict[int, list[int]] = {}
+
+    def add_partial(self, index: int, rates: _Rates, seconds: int) -> None:
+        sums = self._partial.setdefault(index, [0] * len(rates))
+        for column, rate in enumerate(rates):
+            sums[column] += rate * seconds
+
+    def change_rate(self, index: int, rates: _Rates, sign: int) -> None:
+        change = self._changes.setdefault(index, [0] * (len(rates) + 1))
+        for column, rate in enumerate((*rates, 1)):
+            change[column] += sign * rate
+
+    def amounts(self, cut: Sequence[Period]) -> Iterator[tuple[int, Amounts]]:
+        """Index and figures of each period that any row touches."""
+        marks = sorted({*self._partial, *self._changes})
+        running = [0] * (len(_NO_RATES) + 1)
+        for position, mark in enumerate(marks):
+            for column, change in enumerate(self._changes.get(mark, ())):
+                running[column] += change
+            *rates, rows = running
+            ahead = marks[position + 1] if position + 1 < len(marks) else mark + 1
+            for index in range(mark, ahead if rows else mark + 1):
+                partial = self._partial.get(index, _NO_RATES)
+                if rows or index in self._partial:
+                    seconds = cut[index].seconds
+                    sums = [p + rate * seconds for p, rate in zip(partial, rates, strict=True)]
+                    yield index, Amounts(*sums)
 
 
 def _covered(period: Period, spans: Sequence[Span]) -> int:
-    return sum(max(0, min(period.end, span.end) - max(period.start, span.start)) for span in spans)
+    """Seconds of a period within the spans, which are disjoint and in order."""
+    covered = 0
+    for span in spans[bisect_right(spans, period.start, key=lambda span: span.end) :]:
+        if span.start >= period.end:
+            break
+        covered += min(period.end, span.end) - max(period.start, span.start)
+    return covered
 
 
 def _gaps(query: StatementQuery, spans: Sequence[Span]) -> tuple[Period, ...]:
