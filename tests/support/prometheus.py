@@ -100,6 +100,7 @@ class LivePrometheus:
             f"--storage.tsdb.path={self._directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
             "--web.enable-lifecycle",
+            "--scrape.discovery-reload-interval=100ms",  # otherwise the first scrape takes 5 s
             "--log.level=error",
         )
         await eventually(self._ready, within=20, what="Prometheus is ready")
