@@ -165,4 +165,5 @@ def _duration(value: object) -> str:
 
 
 def _json(value: object) -> web.Response:
-    return web.Response(text=json.dumps(value, default=_duration) + "\n", content_type="application/json")
+    text = json.dumps(value, default=_duration) + "\n"
+    return web.Response(text=text, content_type="application/json")

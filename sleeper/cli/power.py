@@ -132,9 +132,7 @@ def wake(
     if everything == bool(spaces):
         raise click.UsageError("Name Spaces, or give --all.")
     if everything:
-        from sleeper.cli.breakglass import wake_everything
-
-        asyncio.run(wake_everything(target, namespace))
+        asyncio.run(_wake_everything(target, namespace))
         return
 
     def wanted(namespace: Namespace) -> Mapping[str, str | None]:
@@ -149,6 +147,14 @@ def wake(
     awake = frozenset({PowerState.AWAKE, PowerState.DROWSY})
     until = _Wait(states=awake, timeout=timeout) if wait else None
     asyncio.run(_annotate(spaces, wanted, reason=reason, wait=until, target=target))
+
+
+async def _wake_everything(target: Target, namespace: str) -> None:
+    from sleeper.control.breakglass import wake_all
+
+    async with connect(target) as client:
+        if not await wake_all(client, namespace=namespace, clock=SystemClock(), say=click.echo):
+            raise CommandError("not everything is back; the lines above say what, and why")
 
 
 def _held_until(namespace: Namespace) -> datetime:
