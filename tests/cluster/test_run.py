@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,14 +46,16 @@ while True:
 class Running:
     """A runner, and the processes that hang from it."""
 
-    def __init__(self, tmp_path: Path, name: str, **environ: str) -> None:
+    def __init__(
+        self, tmp_path: Path, name: str, *, options: Sequence[str] = (), **environ: str
+    ) -> None:
         script = tmp_path / "command.py"
         script.write_text(COMMAND)
         self.name = name
         self._errors = tmp_path / f"{name}.err"
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [RUN, sys.executable, script, name],
+                [RUN, *options, sys.executable, script, name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -154,6 +159,19 @@ def test_ctrl_c_reaches_the_command_while_its_cluster_is_there(tmp_path: Path) -
     read_until(b"namespace/typed")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     os.close(terminal)
+
+
+def test_a_published_port_is_reached_from_outside(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    runner = Running(tmp_path, "published", options=[f"--publish=prometheus={port}"])
+    runner.directory()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10) as answer:
+        assert answer.status == 200
+    runner.process.terminate()
+    runner.process.communicate(timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_a_machine_that_refuses_namespaces_is_recognised() -> None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 from devcluster.errors import DevclusterError
 from devcluster.options import parse_flags, read_options
+from devcluster.publish import open_publication
 from devcluster.site import DEVCLUSTER, choose_ports
 
 
@@ -87,3 +88,9 @@ def test_a_cluster_of_ones_own_is_used_as_it_is() -> None:
         check=True,
     )
     assert done.stdout == "mine.yaml 0\n"
+
+
+@pytest.mark.parametrize("text", ["prometheus", "prometheus=", "prom=9090", "=1", "ingress=99999"])
+def test_a_publication_that_cannot_be_had_is_refused(text: str) -> None:
+    with pytest.raises(DevclusterError, match=f"--publish {text}"):
+        open_publication(text)

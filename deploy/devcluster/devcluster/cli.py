@@ -15,6 +15,7 @@ from devcluster import facts, isolation, options
 from devcluster.build import cache_directory, ensure_binaries
 from devcluster.errors import DevclusterError
 from devcluster.launcher import launch
+from devcluster.publish import open_publication
 from devcluster.site import Site, choose_ports
 
 _EXIT_OURS: Final = 125
@@ -49,6 +50,8 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.build_only:
         return 0
 
+    publications = [open_publication(text) for text in arguments.publish]
+
     def body(surroundings: isolation.Surroundings) -> int:
         site = Site(
             directory=surroundings.directory,
@@ -58,7 +61,16 @@ def _main(arguments: argparse.Namespace) -> int:
             isolated=surroundings.isolated,
         )
         greeting = None if arguments.command else _HINT
-        return asyncio.run(launch(site, surroundings, command, say=_say, greeting=greeting))
+        return asyncio.run(
+            launch(
+                site,
+                surroundings,
+                command,
+                publications=publications,
+                say=_say,
+                greeting=greeting,
+            )
+        )
 
     reason = isolation.why_not() if settings.isolate else "DEVCLUSTER_ISOLATION is off"
     if reason is None:
@@ -116,6 +128,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--build-only", action="store_true", help="compile what is missing and start nothing"
+    )
+    parser.add_argument(
+        "--publish",
+        action="append",
+        default=[],
+        metavar="NAME=PORT",
+        help="open a loopback port of this machine for one of the cluster's, such as prometheus",
     )
     parser.add_argument(
         "command",

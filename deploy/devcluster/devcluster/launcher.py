@@ -26,6 +26,7 @@ from devcluster.control import ControlServer
 from devcluster.facts import facts
 from devcluster.isolation import Surroundings
 from devcluster.process import Process, Spec
+from devcluster.publish import Publication, published
 from devcluster.site import Site
 
 _WATCH_SECONDS: Final = 1.0
@@ -39,6 +40,7 @@ async def launch(
     surroundings: Surroundings,
     command: Sequence[str],
     *,
+    publications: Sequence[Publication],
     say: Say,
     greeting: str | None = None,
 ) -> int:
@@ -48,6 +50,7 @@ async def launch(
         site: where the cluster is.
         surroundings: what the namespaces are.
         command: its standard streams are ours.
+        publications: ports to be opened on the host.
         say: tells the person at the keyboard.
         greeting: said when everything is ready.
 
@@ -67,6 +70,7 @@ async def launch(
             say(f"ready after {time.monotonic() - began:.1f} s")
             server = await ControlServer(processes).listen(site.control_socket)
             stack.callback(server.close)
+            await stack.enter_async_context(published(publications, site.ports))
             if greeting is not None:
                 say(greeting)
             return await _run(command_line, facts(site, os.environ), processes, say)
