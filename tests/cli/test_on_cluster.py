@@ -1,0 +1,92 @@
+"""Commands that speak to the API server alone; no daemon runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from devcluster.client import Cluster
+
+from sleeper.cli.exits import ExitCode
+from sleeper.core import names
+from sleeper.telemetry.clock import SystemClock
+from tests.support.api import Api
+from tests.support.spaces import LiveSpace
+
+pytestmark = pytest.mark.cluster
+
+
+class Cli:
+    def __init__(self, cluster: Cluster) -> None:
+        self._kubeconfig = str(cluster.kubeconfig("admin"))
+
+    async def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sleeper", *arguments, "--kubeconfig", self._kubeconfig]
+        return await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=False, timeout=60
+        )
+
+
+@pytest.fixture
+def cli(cluster: Cluster) -> Cli:
+    return Cli(cluster)
+
+
+async def annotations(api: Api, space: LiveSpace) -> dict[str, str]:
+    found: Any = await api.get(f"/api/v1/namespaces/{space.name}")
+    return dict(found["metadata"].get("annotations", {}))
+
+
+async def test_spaces_shows_what_stands_on_the_namespace(cli: Cli, new_space: Any) -> None:
+    space = await new_space(tenant="acme", power_state="Asleep", reason="Idle")
+    ran = await cli("spaces", space.name, "-o", "json")
+    assert ran.returncode == ExitCode.OK, ran.stderr
+    shown = json.loads(ran.stdout)
+    assert (shown["tenant"], shown["state"], shown["reason"]) == ("acme", "Asleep", "Idle")
+    assert space.name in (await cli("spaces", "-o", "wide")).stdout
+
+
+async def test_sleep_asks_and_wake_takes_it_back_and_holds(
+    cli: Cli, api: Api, space: LiveSpace
+) -> None:
+    assert (await cli("sleep", space.name, "--reason", "holiday")).returncode == ExitCode.OK
+    asked = await annotations(api, space)
+    assert asked[names.DESIRED] == "asleep"
+    assert asked[names.DESIRED_REASON] == "holiday"
+
+    assert (await cli("wake", space.name, "--for", "2h")).returncode == ExitCode.OK
+    woken = await annotations(api, space)
+    assert names.DESIRED not in woken
+    assert names.DESIRED_REASON not in woken
+    held = datetime.fromisoformat(woken[names.KEEP_AWAKE_UNTIL])
+
+    assert (await cli("wake", space.name)).returncode == ExitCode.OK
+    again = datetime.fromisoformat((await annotations(api, space))[names.KEEP_AWAKE_UNTIL])
+    assert again == held, "a shorter hold does not shorten a longer one"
+    assert held - SystemClock().now() > timedelta(minutes=110)
+
+
+async def test_waiting_gives_up_in_time_and_says_so(cli: Cli, space: LiveSpace) -> None:
+    ran = await cli("sleep", space.name, "--wait", "--timeout", "2s")
+    assert ran.returncode == ExitCode.TIMED_OUT
+    assert "It stays asked for" in ran.stderr
+
+
+async def test_waiting_ends_when_the_state_is_there(cli: Cli, new_space: Any) -> None:
+    space = await new_space(power_state="Asleep")
+    assert (await cli("sleep", space.name, "--wait")).returncode == ExitCode.OK
+
+
+async def test_one_name_that_is_no_space_leaves_all_of_them_alone(
+    cli: Cli, api: Api, space: LiveSpace
+) -> None:
+    ran = await cli("sleep", space.name, "default")
+    assert ran.returncode == ExitCode.NOT_FOUND
+    assert "default is no Space" in ran.stderr
+    assert names.DESIRED not in await annotations(api, space)
+    assert (await cli("wake", "nowhere-at-all")).returncode == ExitCode.NOT_FOUND
