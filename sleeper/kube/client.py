@@ -206,7 +206,8 @@ class KubeClient:
             params: further query parameters.
 
         Raises:
-            Gone: the resource version is no longer kept.
+            Gone: the resource version is no longer kept; most servers accept the watch and say
+                so in its first line, an event of type ERROR.
             KubeTimeout: the stream fell silent.
         """
         query = {
