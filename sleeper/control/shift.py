@@ -6,7 +6,7 @@ News comes in as the inventory tells it; what must be stored comes out of the tw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -218,10 +218,10 @@ class Shift:
         # Pods that are the same prove that they stayed; a power state must be said again.
         for uid in self.power.space_uids():
             self.power.left(uid, at=self._seen_until)
-        spaces = {space.uid for space in self._spaces.values() if space is not None}
-        for uid, news in powers.items():
-            if uid in spaces:
-                self.power_changed(news)
+        for space in self._spaces.values():
+            if space is not None and space.uid in powers:
+                # The news may be older than the Space's present payer.
+                self.power_changed(replace(powers[space.uid], space=space))
 
     def _observe(self, space: SpaceRef, pod: Pod, *, at: int, since: int) -> None:
         """Fold one look at a Pod.

@@ -304,10 +304,12 @@ async def test_a_standby_that_takes_over_knows_every_power_state_at_once(site: S
     meter = site.meter()
     meter.power_changed(SHOP, PowerState.ASLEEP, site.clock.now(), FREED)
     await site.pass_to(10, meter)
+    site.inventory.namespace(namespace_body("shop", "blue"))  # who pays now
     site.leading = True
     await site.pass_to(20, meter)
     await site.pass_to(50, meter)
-    assert (await site.statement(meter)).total.asleep_seconds == 30
+    (line,) = (await site.statement(meter)).lines
+    assert (line.tenant, line.amounts.asleep_seconds) == ("blue", 30)
 
 
 async def test_a_meter_that_was_overtaken_writes_nothing_more(site: Site) -> None:
