@@ -7,18 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from devcluster import build
 from devcluster.errors import BuildError
+from devcluster.golang import find_go
 from devcluster.site import DEVCLUSTER
 from devcluster.tools import GROUPS
 
 from tests.support.eventually import eventually_sync
 
-RUN = [sys.executable, DEVCLUSTER, "--build-only"]
+RUN = [sys.executable, str(DEVCLUSTER), "--build-only"]
 PROGRAMS = [name for group in GROUPS for name in group.packages]
 
 GO = """#!/bin/sh
@@ -173,7 +174,7 @@ def test_a_failed_build_says_why_in_one_sentence(
 def test_too_small_a_disk_is_refused_with_the_figures(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = namedtuple("usage", "total used free")(10**9, 10**9, 5 * 2**20)
+    usage = SimpleNamespace(total=10**9, used=10**9 - 5 * 2**20, free=5 * 2**20)
     monkeypatch.setattr("devcluster.build.shutil.disk_usage", lambda _: usage)
     for name, value in bench.environment.items():
         monkeypatch.setenv(name, value)
@@ -203,7 +204,7 @@ def test_an_old_go_is_not_used(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     program = bench.environment["PATH"].split(":")[0] + "/go"
     Path(program).write_text("#!/bin/sh\necho go1.25.7\n")
     monkeypatch.setenv("PATH", bench.environment["PATH"])
-    assert build.find_go().program is None
+    assert find_go().program is None
 
 
 def test_ready_made_control_plane_binaries_are_taken_and_an_empty_directory_is_refused(
