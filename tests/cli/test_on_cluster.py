@@ -37,7 +37,7 @@ def cli(cluster: Cluster) -> Cli:
     return Cli(cluster)
 
 
-async def annotations(api: Api, space: LiveSpace) -> dict[str, str]:
+async def annotations_of(api: Api, space: LiveSpace) -> dict[str, str]:
     found: Any = await api.get(f"/api/v1/namespaces/{space.name}")
     return dict(found["metadata"].get("annotations", {}))
 
@@ -55,18 +55,18 @@ async def test_sleep_asks_and_wake_takes_it_back_and_holds(
     cli: Cli, api: Api, space: LiveSpace
 ) -> None:
     assert (await cli("sleep", space.name, "--reason", "holiday")).returncode == ExitCode.OK
-    asked = await annotations(api, space)
+    asked = await annotations_of(api, space)
     assert asked[names.DESIRED] == "asleep"
     assert asked[names.DESIRED_REASON] == "holiday"
 
     assert (await cli("wake", space.name, "--for", "2h")).returncode == ExitCode.OK
-    woken = await annotations(api, space)
+    woken = await annotations_of(api, space)
     assert names.DESIRED not in woken
     assert names.DESIRED_REASON not in woken
     held = datetime.fromisoformat(woken[names.KEEP_AWAKE_UNTIL])
 
     assert (await cli("wake", space.name)).returncode == ExitCode.OK
-    again = datetime.fromisoformat((await annotations(api, space))[names.KEEP_AWAKE_UNTIL])
+    again = datetime.fromisoformat((await annotations_of(api, space))[names.KEEP_AWAKE_UNTIL])
     assert again == held, "a shorter hold does not shorten a longer one"
     assert held - SystemClock().now() > timedelta(minutes=110)
 
@@ -88,5 +88,5 @@ async def test_one_name_that_is_no_space_leaves_all_of_them_alone(
     ran = await cli("sleep", space.name, "default")
     assert ran.returncode == ExitCode.NOT_FOUND
     assert "default is no Space" in ran.stderr
-    assert names.DESIRED not in await annotations(api, space)
+    assert names.DESIRED not in await annotations_of(api, space)
     assert (await cli("wake", "nowhere-at-all")).returncode == ExitCode.NOT_FOUND
