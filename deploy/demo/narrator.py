@@ -22,7 +22,7 @@ class Narrator:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._stop = threading.Event()
         self._last: dict[str, str] = {}
@@ -97,4 +97,6 @@ class Narrator:
 def _state(sight: Sight) -> str:
     if sight.asleep:
         return "asleep"
+    if not sight.specs:
+        return "not there yet"
     return "up" if sight.up else f"{sight.ready} of {sight.wanted} Ready"

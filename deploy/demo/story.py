@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -114,15 +113,11 @@ def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
     )
     narrator.fact("borealis-api is up, though idle as long: no data is not idleness.")
     stage.component("prometheus").start()
-    back = time.monotonic()
-    watcher.wait("borealis-api sleeps", _asleep("borealis-api"), seconds=120)
-    seen_for = time.monotonic() - back
-    if seen_for < SLEEP_AFTER_SECONDS:
-        raise StoryError(
-            f"borealis-api slept {seen_for:.0f} s after Prometheus was back, "
-            f"before a full idle time of {SLEEP_AFTER_SECONDS} s was seen"
-        )
-    narrator.fact(f"Prometheus is back; after {seen_for:.0f} s of real sight borealis-api sleeps.")
+    took = watcher.wait("borealis-api sleeps", _asleep("borealis-api"), seconds=120)
+    narrator.fact(
+        f"Prometheus is back, and the counters show that nobody came meanwhile: "
+        f"borealis-api sleeps {took:.0f} s later."
+    )
 
 
 def _bob_comes_back(cast: Cast) -> None:

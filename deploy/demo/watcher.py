@@ -40,8 +40,8 @@ class Sight:
 
     @property
     def asleep(self) -> bool:
-        """Nothing runs and nothing is meant to."""
-        return self.pods == 0 and self.wanted == 0
+        """There is something that could run, but nothing does and nothing is meant to."""
+        return bool(self.specs) and self.pods == 0 and self.wanted == 0
 
     @property
     def up(self) -> bool:

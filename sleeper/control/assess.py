@@ -196,6 +196,7 @@ def _sleep(record: SleepRecord | None) -> Sleep | None:
         decided_at=record.decided_at,
         reason=record.reason,
         sleeping_since=record.sleeping_since,
+        wake_reason=record.wake_reason,
     )
 
 

@@ -56,8 +56,8 @@ def wanted_annotations(
 ) -> dict[str, str | None]:
     """The merge patch's annotations; empty if what stands there is good enough.
 
-    While a Space falls asleep, sleeps or wakes its flight writes the state; here only Awake and
-    Drowsy are written, and ``last-activity``.
+    While a Space falls asleep, sleeps or wakes, its flight writes the state; here only Awake and
+    Drowsy are written.
     """
     present = namespace.metadata.annotations or {}
     changes: dict[str, str | None] = {}
@@ -70,11 +70,9 @@ def wanted_annotations(
         want(names.POWER_STATE, power.value)
         want(names.REASON, verdict.reason.value)
         want(names.SLEEPING_SINCE, None)
-        if _moved(present.get(names.NEXT_TRANSITION), verdict.next_transition):
-            want(
-                names.NEXT_TRANSITION,
-                None if verdict.next_transition is None else rfc3339(verdict.next_transition),
-            )
+    if _moved(present.get(names.NEXT_TRANSITION), verdict.next_transition):
+        at = verdict.next_transition
+        want(names.NEXT_TRANSITION, None if at is None else rfc3339(at))
     if verdict.cursor is not None:
         want(names.SCHEDULE_CURSOR, rfc3339(verdict.cursor))
     if last_activity is not None:
