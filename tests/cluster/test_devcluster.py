@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 from devcluster.client import Cluster
 
-from tests.support.api import Api, ApiError, kubectl
+from tests.support.api import Api, ApiError, kubectl, service_account_kubeconfig
 from tests.support.eventually import eventually
 from tests.support.manifests import deployment, ingress, service, stateful_set
 from tests.support.spaces import LiveSpace
@@ -129,6 +130,17 @@ async def test_engineers_may_not_do_what_only_an_administrator_may(
     await kubectl(cluster, "auth", "can-i", "delete", "deployments", "-n", space.name)
     with pytest.raises(ApiError, match="no"):
         await kubectl(cluster, "auth", "can-i", "delete", "nodes")
+
+
+async def test_a_service_account_of_a_space_acts_under_its_own_name(
+    cluster: Cluster, space: LiveSpace, tmp_path: Path
+) -> None:
+    await kubectl(cluster, "create", "serviceaccount", "deployer", "-n", space.name)
+    kubeconfig = await service_account_kubeconfig(
+        cluster, "deployer", namespace=space.name, directory=tmp_path
+    )
+    told = await kubectl(cluster, "auth", "whoami", kubeconfig=kubeconfig)
+    assert f"system:serviceaccount:{space.name}:deployer" in told
 
 
 async def test_prometheus_scrapes_the_ingress_controller(cluster: Cluster) -> None:

@@ -7,10 +7,12 @@ import json
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
 from devcluster.client import Cluster
+from devcluster.identities import token_user, write_kubeconfig
 
 _PATHS: Final = {
     ("v1", "Namespace"): "/api/v1/namespaces",
@@ -129,17 +131,35 @@ def path_of(manifest: Mapping[str, Any], namespace: str | None) -> str:
     return _PATHS[manifest["apiVersion"], manifest["kind"]].format(namespace=namespace)
 
 
+async def service_account_kubeconfig(
+    cluster: Cluster, name: str, *, namespace: str, directory: Path
+) -> Path:
+    """A kubeconfig for any ServiceAccount, with a token as Pods get it."""
+    token = await kubectl(
+        cluster, "create", "token", name, f"--namespace={namespace}", identity="admin"
+    )
+    path = directory / f"{namespace}-{name}.yaml"
+    write_kubeconfig(
+        path, server=cluster.apiserver, ca=cluster.pki("ca.crt"), user=token_user(token.strip())
+    )
+    return path
+
+
 async def kubectl(
-    cluster: Cluster, *arguments: str, identity: str = "alice", stdin: str | None = None
+    cluster: Cluster,
+    *arguments: str,
+    identity: str = "alice",
+    kubeconfig: Path | None = None,
+    stdin: str | None = None,
 ) -> str:
-    """Run a person's kubectl and return what it printed.
+    """Run kubectl as a person, or with another kubeconfig, and return what it printed.
 
     Raises:
         ApiError: it failed; with what it said.
     """
     process = await asyncio.create_subprocess_exec(
         "kubectl",
-        f"--kubeconfig={cluster.kubeconfig(identity)}",
+        f"--kubeconfig={kubeconfig or cluster.kubeconfig(identity)}",
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

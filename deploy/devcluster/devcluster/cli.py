@@ -106,6 +106,9 @@ def _reporting(body: isolation.Body) -> isolation.Body:
         except* DevclusterError as errors:
             for error in _leaves(errors):
                 _say(str(error))
+        except* OSError as errors:
+            for error in _leaves(errors):
+                _say(f"the cluster cannot be kept up: {error}")
         return _EXIT_OURS
 
     return run
