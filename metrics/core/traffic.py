@@ -224,8 +224,6 @@ class RequestFold:
     ) -> float | None:
         used = None
         for sample in samples:
-            if previous is not None and sample.at <= previous.at:
-                continue  # the overlap of two pieces
             changed = (
                 previous is None
                 or sample.value != previous.value
