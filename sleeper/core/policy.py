@@ -232,13 +232,16 @@ def _without_effect(key: str, value: str) -> PolicyNote | None:
         advice = "has no effect on a namespace; it belongs on a workload"
         return PolicyNote(key=key, value=value, advice=advice)
     advice = "has no effect: the key is not known"
-    if near := get_close_matches(key, _MEANT, n=1):
-        advice += f"; did you mean {near[0]} ({_SPECS[near[0]].form})?"
+    if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT, n=1):
+        meant = _SPECS[_PREFIX + near[0]]
+        advice += f"; did you mean {meant.key} ({meant.form})?"
     return PolicyNote(key=key, value=value, advice=advice)
 
 
 _MEANT: Final = tuple(
-    spec.key for spec in ANNOTATIONS if not spec.by_us and Target.NAMESPACE in spec.targets
+    spec.key.removeprefix(_PREFIX)
+    for spec in ANNOTATIONS
+    if not spec.by_us and Target.NAMESPACE in spec.targets
 )
 
 
