@@ -22,7 +22,8 @@ from sleeper.control.phases import move, publish, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.control.waking import Waking
 from sleeper.core.jsonpatch import JsonObject
-from sleeper.core.objects import Pod, SpaceObjects
+from sleeper.core.names import EPOCH, POWER_STATE
+from sleeper.core.objects import Namespace, Pod, SpaceObjects
 from sleeper.core.ownership import live_pods
 from sleeper.core.plan import entry_for, next_epoch, sleep_step, sleepable, waves
 from sleeper.core.power import PowerState
@@ -98,16 +99,35 @@ class Sleep:
         """Carry it out, or go on with what is on record."""
         try:
             record = await record_of(self._records, self._space.uid)
-            if record is None:
-                return await self._begin(verdict)
+            return await (self._begin(verdict) if record is None else self._resume(record))
         except KubeError as error:
             return _nothing_done(error)
+
+    async def _resume(self, record: SleepRecord) -> FlightResult:
         if record.phase is PowerState.ASLEEP:
             return FlightResult(ok=True, reason=record.reason, message="it is asleep already")
         if record.phase is PowerState.WAKING:
             return self._superseded(record)
-        self._resumed = True
+        self._record, self._resumed = record, True
+        if await self._is_over(record):
+            return await self._undo(Reason.LATE_WRITE, "its record was written late")
         return await self._carry_out(record)
+
+    async def _is_over(self, record: SleepRecord) -> bool:
+        """Whether the record of a sleep that has been woken since was created late.
+
+        The last wake wrote Awake beside that very epoch; a sleep of that epoch that is going on
+        would have written FallingAsleep.
+        """
+        body = await self._client.get(f"/api/v1/namespaces/{self._space.name}")
+        meta = _NAMESPACE.decode(body).metadata
+        epoch = meta.annotation(EPOCH) or "0"
+        state = meta.annotation(POWER_STATE)
+        return (
+            epoch.isdecimal()
+            and int(epoch) >= record.epoch
+            and state in {PowerState.AWAKE, PowerState.DROWSY}
+        )
 
     async def _begin(self, verdict: Verdict) -> FlightResult:
         objects = self._spaces.space(self._space.name)
@@ -365,6 +385,7 @@ class _PodList(msgspec.Struct, frozen=True):
 
 
 _POD_LIST = msgspec.json.Decoder(_PodList)
+_NAMESPACE = msgspec.json.Decoder(Namespace)
 
 
 def _freed(pods: Iterable[Pod]) -> FreedRequests:

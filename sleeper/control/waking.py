@@ -31,7 +31,7 @@ from sleeper.kube.errors import KubeError
 
 log = structlog.get_logger(__name__)
 
-_MUST_COME_BACK = frozenset({WhyLeft.DENIED, WhyLeft.UNSETTLED, WhyLeft.STOPPED})
+MUST_COME_BACK = frozenset({WhyLeft.DENIED, WhyLeft.UNSETTLED, WhyLeft.STOPPED})
 """Why an object is not back although it should be; the other reasons are its owner's doing."""
 
 
@@ -140,7 +140,7 @@ class Waking:
             done.update(r.ref.uid for r in results if r.left is None)
             patience = self._clock.monotonic() + self._settings.wave_patience_seconds
             await self._ready(record.space_name, results, until=min(deadline, patience))
-        missing = tuple(r for r in results if r.left and r.left.why in _MUST_COME_BACK)
+        missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
             return FlightResult(
                 ok=False, reason=Reason.WAKE_INCOMPLETE, message=_sentence(missing), left=missing

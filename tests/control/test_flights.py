@@ -318,8 +318,14 @@ async def test_a_lost_answer_of_any_write_of_a_sleep_is_looked_into(
     assert essence(api) == before
 
 
-@pytest.mark.parametrize("number", range(SLEEP_WRITES))
-async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "then"),
+    [
+        *((number, PowerState.ASLEEP) for number in range(SLEEP_WRITES)),
+        *((number, PowerState.AWAKE) for number in range(1, SLEEP_WRITES)),
+    ],
+)
+async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int, then: PowerState) -> None:
     api = mixed_space()
     before = essence(api)
     held: list[Callable[[], Any]] = []
@@ -331,6 +337,7 @@ async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int) -> None
     strike(api, number, hold)
     await until_dead(flights(api).sleep(SPACE, IDLE))
     api.fault = lambda _name, write: write()
+    await settle(api, want=then)
     await settle(api, want=PowerState.AWAKE)
 
     for write in held:
@@ -338,8 +345,9 @@ async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int) -> None
             write()
         except KubeError:
             continue
-    if ModelRecords(api).all():  # it was the record itself; its Space is only brought back
-        await settle(api, want=PowerState.AWAKE)
+    if ModelRecords(api).all():  # it was the record itself
+        assert (await flights(api).sleep(SPACE, IDLE)).reason is Reason.LATE_WRITE
+        assert api.stored == {}
     deck = flights(api)
     assert not deck.has_late_writes(SPACE.name)
     assert essence(api) == before

@@ -171,9 +171,11 @@ class ModelApi:
     # -- ObjectClient ----------------------------------------------------------------------------
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None) -> bytes:
-        """Read an object, or the list of Pods."""
+        """Read an object, the namespace, or the list of Pods."""
         if path.endswith("/pods"):
             return msgspec.json.encode({"items": self._pods()})
+        if path == f"/api/v1/namespaces/{self.namespace['metadata']['name']}":
+            return msgspec.json.encode(self.namespace)
         return msgspec.json.encode(self._find(path))
 
     async def json_patch(self, path: str, ops: Sequence[JsonOp]) -> bytes:

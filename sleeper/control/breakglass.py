@@ -1,0 +1,132 @@
+"""Break-glass: everything that sleeps is brought back, without the daemon and its database.
+
+First from the sleep records; then from restore annotations that no record explains, wherever they
+stand. Both are on the API server, and nothing else is needed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+
+import msgspec
+
+from metrics.core.clock import Clock
+from metrics.instruments import NullRecorder
+from sleeper.control.actuator import Actuator
+from sleeper.control.flight_result import FlightSettings
+from sleeper.control.waking import MUST_COME_BACK, Waking
+from sleeper.core.names import RESTORE
+from sleeper.core.notes import Disbelief, RestoreNote, read_note
+from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.reasons import Reason
+from sleeper.core.record import ObjectRef
+from sleeper.core.workloads import KINDS
+from sleeper.kube.client import KubeClient
+from sleeper.kube.errors import KubeError
+from sleeper.kube.records import RecordStore
+
+Say = Callable[[str], None]
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: tuple[KubeObject, ...] = ()
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+
+
+class _Unwatched:
+    """There is no watch here, so nobody waits for Pods to be Ready."""
+
+    def space(self, _name: str) -> SpaceObjects | None:
+        """Nothing is known."""
+        return None
+
+
+async def wake_all(client: KubeClient, *, namespace: str, clock: Clock, say: Say) -> bool:
+    """Bring back everything that sleeps.
+
+    Args:
+        client: with the rights of whoever runs this.
+        namespace: where the sleep records are.
+        clock: for what is written to the records.
+        say: called with one line per Space or object.
+
+    Returns:
+        Whether everything is back. Pods may still be starting.
+    """
+    recorder = NullRecorder()
+    records = RecordStore(client, namespace=namespace, clock=clock, recorder=recorder)
+    waking = Waking(
+        client=client,
+        records=records,
+        spaces=_Unwatched(),
+        actuator=Actuator(client=client, recorder=recorder),
+        clock=clock,
+        settings=FlightSettings(),
+    )
+    by_record = await _wake_records(records, waking, say)
+    by_note = await _undo_notes(client, waking, say)
+    return by_record and by_note
+
+
+async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
+    everything = True
+    for record in await records.list():
+        try:
+            result = await waking.bring_back(record, Reason.BREAK_GLASS)
+        except KubeError as error:
+            everything = False
+            say(f"{record.space_name}: not back: {error}")
+            continue
+        everything = everything and result.ok
+        say(f"{record.space_name}: {result.message}")
+    return everything
+
+
+async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
+    everything = True
+    async for namespace, notes in _notes_by_namespace(client, say):
+        for result in await waking.undo_notes(namespace, notes):
+            name = f"{namespace}: {result.ref.kind}/{result.ref.name}"
+            if result.left is None:
+                say(f"{name}: brought back by its annotation")
+            else:
+                say(f"{namespace}: {result.left.message}")
+                everything = everything and result.left.why not in MUST_COME_BACK
+    return everything
+
+
+async def _notes_by_namespace(
+    client: KubeClient, say: Say
+) -> AsyncIterator[tuple[str, Iterable[tuple[ObjectRef, RestoreNote]]]]:
+    uids = {
+        found.metadata.name: found.metadata.uid
+        async for found in _all(client, "/api/v1/namespaces")
+    }
+    notes: defaultdict[str, list[tuple[ObjectRef, RestoreNote]]] = defaultdict(list)
+    for kind in KINDS.values():
+        async for found in _all(client, f"/apis/{kind.group_version}/{kind.plural}"):
+            meta = found.metadata
+            raw = meta.annotation(RESTORE)
+            if raw is None:
+                continue
+            ref = ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid)
+            note = read_note(
+                raw, kind=kind, object_uid=meta.uid, space_uid=uids.get(meta.namespace, "")
+            )
+            if isinstance(note, Disbelief):
+                say(f"{meta.namespace}: {kind.kind}/{meta.name} was left: {note.why}")
+            else:
+                notes[meta.namespace].append((ref, note))
+    for namespace, found_notes in notes.items():
+        yield namespace, found_notes
+
+
+async def _all(client: KubeClient, path: str) -> AsyncIterator[KubeObject]:
+    async with aclosing(client.pages(path)) as pages:
+        async for body in pages:
+            for item in _PAGE.decode(body).items:
+                yield item
