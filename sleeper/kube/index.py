@@ -167,29 +167,30 @@ class ObjectStore(Generic[ObjectT]):
         }
         for key, item in known.items():
             if key not in present:
-                before = self._index.drop_object(self._source, item)
-                self._report(before, None, item, at, relisted=True)
+                self._index.drop_object(self._source, item)
+                self._report(item, None, at, relisted=True)
         for item in objects:
             old = known.get((item.metadata.namespace, item.metadata.name))
             if old is None or not same_version(old, item):
                 self._index.set_object(self._source, item)
-                self._report(old, item, item, at, relisted=True)
+                self._report(old, item, at, relisted=True)
 
     def put(self, item: ObjectT, at: datetime) -> None:
         """An object was added or changed."""
         before = self._index.set_object(self._source, item)
-        self._report(before, item, item, at, relisted=False)
+        self._report(before, item, at, relisted=False)
 
     def discard(self, item: ObjectT, at: datetime) -> None:
         """An object is gone."""
         before = self._index.drop_object(self._source, item)
-        self._report(before, None, item, at, relisted=False)
+        if before is not None:
+            same = before.metadata.uid == item.metadata.uid
+            self._report(item if same else before, None, at, relisted=not same)
 
     def _report(
         self,
         old: KubeObject | None,
         new: KubeObject | None,
-        last: KubeObject,
         at: datetime,
         *,
         relisted: bool,
@@ -223,24 +224,20 @@ class PodStore(ObjectStore[Pod]):
         self,
         old: KubeObject | None,
         new: KubeObject | None,
-        last: KubeObject,
         at: datetime,
         *,
         relisted: bool,
     ) -> None:
-        assert isinstance(last, Pod)
         assert old is None or isinstance(old, Pod)
         assert new is None or isinstance(new, Pod)
         seen_until = self._seen_until()
         if old is not None and new is not None and old.metadata.uid != new.metadata.uid:
             # the name was taken again; its end was not seen, so it counts as found by listing
             self._listener(
-                PodChange(old=old, new=None, last=old, at=at, relisted=True, seen_until=seen_until)
+                PodChange(old=old, new=None, at=at, relisted=True, seen_until=seen_until)
             )
             old = None
-        self._listener(
-            PodChange(old=old, new=new, last=last, at=at, relisted=relisted, seen_until=seen_until)
-        )
+        self._listener(PodChange(old=old, new=new, at=at, relisted=relisted, seen_until=seen_until))
 
 
 class IngressClassStore:

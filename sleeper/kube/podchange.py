@@ -13,9 +13,8 @@ class PodChange:
     """One change of one Pod (of one uid), as the watch or a new list told it.
 
     Attributes:
-        old: what it was; None for a new one.
+        old: what it was, or its last known state where it is gone; None for a new one.
         new: what it is; None once it is gone.
-        last: its last known state where it is gone, else ``new``.
         at: when the news arrived.
         relisted: the watch had lost its place and this was found by listing again, so it
             happened at some time since ``seen_until``.
@@ -24,7 +23,6 @@ class PodChange:
 
     old: Pod | None
     new: Pod | None
-    last: Pod
     at: datetime
     relisted: bool = False
     seen_until: datetime | None = None

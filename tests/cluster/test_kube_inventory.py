@@ -27,6 +27,7 @@ from sleeper.kube.lease import Elector, LeaseTiming
 from sleeper.kube.podchange import PodChange
 from sleeper.kube.records import RecordStore
 from sleeper.telemetry.clock import SystemClock
+from tests.kube.test_index import told
 from tests.kube.test_records import record
 from tests.support import manifests
 from tests.support.api import Api
@@ -135,13 +136,13 @@ async def test_a_space_is_seen_with_all_it_holds_and_every_pod_is_told(
         f"/apis/apps/v1/namespaces/{space.name}/deployments/web", {"spec": {"replicas": 0}}
     )
     await eventually(
-        lambda: sum(c.new is None and c.last.metadata.namespace == space.name for c in news) == 2,
+        lambda: sum(c.new is None and told(c).metadata.namespace == space.name for c in news) == 2,
         within=20,
     )
     alive: set[str] = set()
-    for change in (c for c in news if c.last.metadata.namespace == space.name):
+    for change in (c for c in news if told(c).metadata.namespace == space.name):
         assert not change.relisted
-        uid = change.last.metadata.uid
+        uid = told(change).metadata.uid
         assert (change.old is not None) == (uid in alive)
         (alive.discard if change.new is None else alive.add)(uid)
     assert len(alive) == 1
@@ -214,8 +215,8 @@ async def test_a_record_lives_through_its_phases_and_every_replica_sees_it(
 ) -> None:
     other = RecordStore(client, namespace=OURS, clock=SystemClock(), recorder=NullRecorder())
     uid = f"uid-{secrets.token_hex(4)}"
-    told: list[str] = []
-    other.subscribe(told.append)
+    heard: list[str] = []
+    other.subscribe(heard.append)
     async with running(other.run):
         falling = record(space=uid)
         await records.create(falling)
@@ -249,7 +250,7 @@ async def test_a_record_lives_through_its_phases_and_every_replica_sees_it(
         await records.delete(waking)
         with pytest.raises(NotFound):
             await records.set_phase(waking, PowerState.WAKING)
-    assert set(told) == {uid}
+    assert set(heard) == {uid}
 
 
 async def test_a_record_of_many_workloads_is_stored_in_chunks_and_a_lost_one_is_said(

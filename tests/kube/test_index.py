@@ -37,6 +37,13 @@ def space(name: str, *, uid: str | None = None, version: int = 1) -> Namespace:
     return Namespace(metadata=meta)
 
 
+def told(change: PodChange) -> Pod:
+    """The Pod of a change, in its latest state."""
+    pod = change.new or change.old
+    assert pod is not None
+    return pod
+
+
 class World:
     """An index with namespace ``a``, its Pods and Deployments."""
 
@@ -102,10 +109,11 @@ def test_a_new_list_tells_only_what_differs() -> None:
     world.news.clear()
     world.changed.clear()
     world.pods.replace([pod("stays", 1), pod("changes", 2), pod("comes", 3)], T0)
-    told = {
-        (change.last.metadata.name, change.old is None, change.new is None) for change in world.news
+    differences = {
+        (told(change).metadata.name, change.old is None, change.new is None)
+        for change in world.news
     }
-    assert told == {("goes", False, True), ("changes", False, False), ("comes", True, False)}
+    assert differences == {("goes", False, True), ("changes", False, False), ("comes", True, False)}
     assert all(change.relisted and change.seen_until == SEEN for change in world.news)
     assert len(world.changed) == 3
 
@@ -117,7 +125,7 @@ def test_a_pod_name_taken_by_another_pod_is_an_end_and_a_beginning() -> None:
     world.pods.put(pod("x", 2, uid="second"), T0)
     end, beginning = world.news
     assert end.new is None
-    assert end.last.metadata.uid == "first"
+    assert told(end).metadata.uid == "first"
     assert end.relisted
     assert beginning.old is None
     assert beginning.new is not None
@@ -129,7 +137,7 @@ def test_the_last_state_of_a_deleted_pod_is_told() -> None:
     world = World()
     world.pods.put(pod("x", 1), T0)
     world.pods.discard(pod("x", 5), T0)
-    assert world.news[-1].last.metadata.resource_version == "5"
+    assert told(world.news[-1]).metadata.resource_version == "5"
     assert world.names() == []
 
 
@@ -156,7 +164,7 @@ def test_whatever_happens_the_view_and_the_news_agree_with_the_cluster(operation
                 world.pods.discard(pod(name, truth.pop(name)), T0)
     alive: set[str] = set()
     for change in world.news:
-        uid = change.last.metadata.uid
+        uid = told(change).metadata.uid
         assert (change.old is not None) == (uid in alive)
         (alive.discard if change.new is None else alive.add)(uid)
     assert world.names() == sorted(truth)

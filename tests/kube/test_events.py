@@ -1,0 +1,106 @@
+"""Events inform; they never flood, fail or hold anybody up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+from metrics.recorder import NullRecorder
+from sleeper.core.objects import Metadata, Namespace
+from sleeper.kube.client import KubeClient
+from sleeper.kube.events import BURST, SERIES_UPDATE_SECONDS, SERIES_WINDOW_SECONDS, EventRecorder
+from tests.kube.scripted import ScriptedServer, answer, refusal
+
+SPACE = Namespace(metadata=Metadata(name="a", uid="uid-a"))
+
+
+class MovableClock:
+    """Monotonic time that a test moves."""
+
+    def __init__(self) -> None:
+        self.skipped_seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 21, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() + self.skipped_seconds
+
+
+class Dropped(NullRecorder):
+    """Counts dropped Events."""
+
+    count = 0
+
+    def event_dropped(self) -> None:
+        self.count += 1
+
+
+async def tell(events: EventRecorder, note: str = "sleeps soon") -> None:
+    await events.record(regarding=SPACE, reason="IdleNotice", note=note, action="Notice")
+
+
+async def test_a_repetition_becomes_a_series_that_is_written_now_and_then(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    clock = MovableClock()
+    events = EventRecorder(client, instance="t", clock=clock, recorder=NullRecorder())
+    server.then(answer(201))
+    for _ in range(10):
+        await tell(events)
+    assert len(server.requests) == 1
+    clock.skipped_seconds += SERIES_UPDATE_SECONDS
+    await tell(events)
+    assert server.requests[1].startswith("PATCH /apis/events.k8s.io/v1/namespaces/a/events/a.")
+    assert json.loads(server.bodies[1])["series"]["count"] == 11
+
+
+async def test_after_a_long_pause_the_same_event_is_a_new_one(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    clock = MovableClock()
+    events = EventRecorder(client, instance="t", clock=clock, recorder=NullRecorder())
+    server.then(answer(201))
+    await tell(events)
+    clock.skipped_seconds += SERIES_WINDOW_SECONDS
+    await tell(events)
+    assert server.count("POST") == 2
+
+
+async def test_a_flood_is_cut_and_counted(server: ScriptedServer, client: KubeClient) -> None:
+    dropped = Dropped()
+    events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=dropped)
+    server.then(answer(201))
+    for number in range(BURST + 20):
+        await tell(events, f"note {number}")
+    assert server.count("POST") == BURST
+    assert dropped.count == 20
+
+
+class _Frozen(MovableClock):
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def test_a_refused_event_is_counted_and_nobody_fails_for_it(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    dropped = Dropped()
+    events = EventRecorder(client, instance="t", clock=MovableClock(), recorder=dropped)
+    server.then(refusal(403, "Forbidden", "namespace is being terminated"))
+    await tell(events)
+    assert dropped.count == 1
+
+
+async def test_a_series_whose_event_has_expired_begins_anew(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    clock = MovableClock()
+    events = EventRecorder(client, instance="t", clock=clock, recorder=NullRecorder())
+    server.then(answer(201), refusal(404, "NotFound"), answer(201))
+    await tell(events)
+    clock.skipped_seconds += SERIES_UPDATE_SECONDS
+    await tell(events)
+    await tell(events)
+    assert [request.split()[0] for request in server.requests] == ["POST", "PATCH", "POST"]
