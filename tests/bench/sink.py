@@ -166,9 +166,7 @@ def main() -> None:
     print(f"bare decode  {bare:10,.0f} events/s")
     print(f"sink         {rate:10,.0f} events/s")
     print(f"ratio        {rate / bare:10.2f}  (goal {GOAL:.2f})")
-    print(
-        f"             {cpu_rate / bare:10.2f}  by the sink's CPU time, whoever else uses the machine"
-    )
+    print(f"             {cpu_rate / bare:10.2f}  by the CPU time of the sink alone")
 
 
 if __name__ == "__main__":
