@@ -213,11 +213,9 @@ class _Errand:
 
 
 def _who_denied(error: Forbidden | Invalid) -> str:
-    if error.admission:
-        return "admission denied the write"
-    if isinstance(error, Forbidden):
-        return "RBAC denied the write"
-    return "the server refused the write as invalid"
+    if isinstance(error, Invalid):
+        return "the server refused the write as invalid"
+    return "admission denied the write" if error.admission else "RBAC denied the write"
 
 
 def _decode(body: bytes) -> JsonObject:
