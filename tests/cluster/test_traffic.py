@@ -31,6 +31,7 @@ from sleeper.core.objects import (
 from sleeper.store.engine import Database
 from sleeper.telemetry.clock import SystemClock
 from tests.support.eventually import eventually
+from tests.support.faultproxy import FaultProxy
 from tests.support.prometheus import Exporter, LivePrometheus
 
 pytestmark = pytest.mark.cluster
@@ -45,7 +46,7 @@ SETTINGS = TrafficSettings(
 WEB = "team-a-web-80@kubernetes"
 
 
-Start = Callable[[], AbstractAsyncContextManager[TrafficSignal]]
+Start = Callable[..., AbstractAsyncContextManager[TrafficSignal]]
 
 
 class ShiftedClock(SystemClock):
@@ -132,8 +133,8 @@ def start(
     """Starts a daemon's traffic signal on the same database as the one before."""
 
     @asynccontextmanager
-    async def start() -> AsyncIterator[TrafficSignal]:
-        async with Prometheus(prometheus.url, timeout_seconds=5.0) as query:
+    async def start(url: str = prometheus.url) -> AsyncIterator[TrafficSignal]:
+        async with Prometheus(url, timeout_seconds=5.0) as query:
             signal = TrafficSignal(
                 provider=TRAEFIK,
                 query=query,
@@ -339,6 +340,24 @@ async def test_a_prometheus_that_has_forgotten_everything_leaves_a_gap(
         last = (await store.recent_gaps(connection, SignalName.TRAFFIC))[0]
     assert last.reason == "HistoryLost"
     assert last.until >= back
+
+
+async def test_a_prometheus_that_answers_with_nothing_blinds(
+    start: Start, prometheus: LivePrometheus, exporter: Exporter, clock: ShiftedClock
+) -> None:
+    nothing = '{"status": "success", "data": {"resultType": "matrix", "result": []}}'
+    async with (
+        FaultProxy.started(upstream=prometheus.url) as proxy,
+        start(proxy.url) as signal,
+    ):
+        await exporter.scraped()
+        await sees(signal, clock, since=clock.now())
+        rule = await proxy.respond(status=200, answer=nothing, path="query=traefik_", times=None)
+        held = signal.view(clock.now()).watermark
+        await blind(signal, clock, "NoTrafficTarget")
+        assert signal.view(clock.now()).watermark == held
+        await rule.remove()
+        await sees(signal, clock, since=clock.now())
 
 
 async def test_a_target_that_prometheus_no_longer_scrapes_leaves_a_gap(

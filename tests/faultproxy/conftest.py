@@ -68,6 +68,7 @@ class Upstream:
     url: str = ""
     effects: list[tuple[str, str, bytes]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    callers: list[object] = field(default_factory=list)
     watchers: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -84,6 +85,8 @@ class Upstream:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.headers.append(dict(request.headers))
+        assert request.transport is not None
+        self.callers.append(request.transport.get_extra_info("peercert"))
         async with self.changed:
             self.effects.append((request.method, request.raw_path, body))
             self.changed.notify_all()
@@ -118,6 +121,8 @@ async def upstream(certificate: Certificate) -> AsyncIterator[Upstream]:
     await runner.setup()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate.cert, certificate.key)
+    tls.load_verify_locations(certificate.cert)
+    tls.verify_mode = ssl.CERT_OPTIONAL
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     upstream.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
     yield upstream

@@ -228,6 +228,21 @@ async def test_an_upstream_that_is_gone_looks_like_a_connection_that_ends(
             await caller.get(proxy.url + "/")
 
 
+async def test_it_can_be_lent_a_client_certificate_and_take_callers_without_tls(
+    upstream: Upstream, certificate: Certificate, proxy: FaultProxy, caller: ClientSession
+) -> None:
+    async with FaultProxy.started(
+        upstream=upstream.url,
+        upstream_ca=certificate.cert,
+        client_cert=certificate.cert,
+        client_key=certificate.key,
+    ) as lent:
+        assert lent.url.startswith("http://")
+        await fetch(caller, lent.url + "/known")
+    await fetch(caller, proxy.url + "/unknown")
+    assert [bool(caller) for caller in upstream.callers] == [True, False]
+
+
 async def test_a_rule_that_is_misspelt_is_refused(proxy: FaultProxy) -> None:
     with pytest.raises(AssertionError, match="unknown field `pth`"):
         await proxy.drop(pth="/x")

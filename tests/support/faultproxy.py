@@ -105,10 +105,29 @@ class FaultProxy:
         upstream_ca: Path | None = None,
         cert: Path | None = None,
         key: Path | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
         port: int = 0,
     ) -> AsyncIterator[Self]:
-        """Start a proxy of our own, with TLS if a certificate is given."""
-        options = {"upstream": upstream, "upstream-ca": upstream_ca, "cert": cert, "key": key}
+        """Start a proxy of our own.
+
+        Args:
+            upstream: URL of the server behind it.
+            upstream_ca: CA bundle for that server's certificate.
+            cert: certificate that callers are shown; without one they come by plain HTTP.
+            key: its private key.
+            client_cert: certificate that the upstream is shown, in place of the callers' own.
+            client_key: its private key.
+            port: where it listens on loopback; 0: on any free one.
+        """
+        options = {
+            "upstream": upstream,
+            "upstream-ca": upstream_ca,
+            "upstream-cert": client_cert,
+            "upstream-key": client_key,
+            "cert": cert,
+            "key": key,
+        }
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -1,9 +1,10 @@
 """A reverse proxy that misbehaves on command.
 
 One instance stands between the daemon and the API server, another between the API server and the
-daemon's audit sink. It terminates TLS, speaks HTTP/1.1 on both sides, forwards the caller's
-credentials (a bearer token; a client certificate cannot pass), streams watches unbuffered, counts
-every request, and applies faults that a test adds through a control API on loopback:
+daemon's audit sink. It terminates TLS, speaks HTTP/1.1 on both sides, forwards the caller's bearer
+token (a client certificate cannot pass, so it can be lent the caller's to show to the upstream),
+streams watches unbuffered, counts every request, and applies faults that a test adds through a
+control API on loopback:
 
 ==========  =====================================================================================
 delay       the request (or its answer) is late by so many seconds

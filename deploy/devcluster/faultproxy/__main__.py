@@ -26,6 +26,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="faultproxy", description="A proxy that can misbehave.")
     parser.add_argument("--upstream", type=URL, required=True, help="where requests go")
     parser.add_argument("--upstream-ca", help="CA bundle that signs the upstream's certificate")
+    parser.add_argument("--upstream-cert", help="client certificate to show to the upstream")
+    parser.add_argument("--upstream-key", help="its private key")
     parser.add_argument("--cert", help="server certificate to present; without: plain HTTP")
     parser.add_argument("--key", help="its private key")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -79,8 +81,11 @@ def _server_tls(args: argparse.Namespace) -> ssl.SSLContext | None:
     return context
 
 
-def _upstream_tls(args: argparse.Namespace) -> ssl.SSLContext | bool:
-    return ssl.create_default_context(cafile=args.upstream_ca) if args.upstream_ca else True
+def _upstream_tls(args: argparse.Namespace) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=args.upstream_ca)
+    if args.upstream_cert is not None:
+        context.load_cert_chain(args.upstream_cert, args.upstream_key)
+    return context
 
 
 if __name__ == "__main__":
