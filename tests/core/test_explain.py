@@ -1,0 +1,92 @@
+"""The explanation of a verdict makes sense to a stranger, whatever the verdict."""
+
+from dataclasses import replace
+
+import msgspec
+from hypothesis import given
+
+from metrics.core.signals import SignalName
+from sleeper.core.decide import decide
+from sleeper.core.explain import explain
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import MEANING, Reason
+from sleeper.core.verdict import VerdictKind
+from tests.core.values import (
+    NOW,
+    api,
+    earning_readings,
+    hazard,
+    minutes,
+    policy,
+    readings,
+    sleep,
+    snapshot,
+    snapshots,
+    touch,
+)
+
+
+def explained(reading, **facts):
+    seen = snapshot(**facts)
+    return explain(seen, reading, decide(seen, reading, NOW), NOW)
+
+
+@given(snapshots(), readings | earning_readings)
+def test_every_verdict_can_be_explained_and_sent(seen, reading):
+    told = explain(seen, reading, decide(seen, reading, NOW), NOW)
+    assert told.rule == MEANING[told.reason]
+    assert told.saw
+    if told.verdict in {VerdictKind.STAY_AWAKE, VerdictKind.ABSTAIN, VerdictKind.STAY_ASLEEP}:
+        assert told.would_change or told.reason is Reason.TERMINATING
+    sent = msgspec.json.decode(msgspec.json.encode(told))
+    assert sent["space"] == "team-a-dev"
+    assert len(sent["settings"]) == 9
+
+
+def test_it_says_what_was_seen_by_which_rule_and_from_where():
+    told = explained(
+        policy({"sleep-after": "1h"}),
+        last_activity=touch(NOW - minutes(30)),
+        signals={SignalName.API: api(NOW - minutes(5))},
+    )
+    saw = {fact.about: fact.what for fact in told.saw}
+    assert "up to 2026-11-18T11:55:00Z (5m ago)" in saw["signal api"]
+    assert "used (human get pods, seen by api) at 2026-11-18T11:30:00Z; idle for 25m" in saw["use"]
+    decisive = [s for s in told.settings if s.decided]
+    assert [(s.key, s.value, s.source) for s in decisive] == [
+        ("sleep-after", "1h", "annotation"),
+        ("required-signals", "api", "built in"),
+    ]
+    assert told.looks_again_at == NOW + minutes(25)
+    assert told.acts
+
+
+def test_a_hazard_says_how_to_get_rid_of_it():
+    told = explained(policy({"sleep-after": "1h"}), hazards=(hazard(),))
+    assert any("Pod/x gone" in change for change in told.would_change)
+
+
+def test_a_sleeping_space_says_since_when_and_what_wakes_it():
+    told = explained(policy({"sleep-after": "1h"}), sleep=sleep())
+    assert told.state is PowerState.ASLEEP
+    assert "number 1, Asleep" in told.saw[0].what
+    assert any("touch" in change for change in told.would_change)
+
+
+def test_in_mode_observe_it_says_that_nothing_is_touched():
+    told = explained(policy({"sleep-after": "1h", "mode": "observe"}))
+    assert not told.acts
+    assert any("observe" in change for change in told.would_change)
+
+
+def test_what_cannot_be_read_stands_in_the_explanation():
+    told = explained(policy({"sleep-after": "soon", "slep-after": "1h"}))
+    assert told.reason is Reason.POLICY_INVALID
+    assert "'soon'" in told.problems[0]
+    assert "did you mean" in told.warnings[0]
+
+
+def test_a_route_hazard_that_was_waived_is_not_offered_as_the_reason():
+    waived = policy({"sleep-after": "1h", "required-signals": "api"}, routes=True)
+    told = explained(waived, hazards=(replace(hazard(), reason=Reason.NO_TRAFFIC_PROVIDER),))
+    assert told.reason is Reason.IDLE_NOTICE

@@ -1,0 +1,298 @@
+"""What holds a Space awake, what is only named, and what is none of our business."""
+
+import msgspec
+import pytest
+
+from sleeper.core.hazards import find_hazards
+from sleeper.core.objects import SpaceObjects
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
+from tests.core.values import NOW
+
+
+def space(**groups):
+    """A Space decoded from the JSON shape that the API server sends."""
+    namespace = {"metadata": {"name": "team-a-dev", "uid": "5e1f"}}
+    return msgspec.convert({"namespace": namespace, **groups}, SpaceObjects)
+
+
+def thing(name, *, owner=None, annotations=None, **more):
+    metadata = {"name": name, "uid": f"uid-{name}", "annotations": annotations or {}}
+    if owner is not None:
+        kind, owner_name = owner.split("/")
+        metadata["ownerReferences"] = [
+            {"kind": kind, "name": owner_name, "uid": f"uid-{owner_name}", "controller": True}
+        ]
+    metadata.update(more.pop("metadata", {}))
+    return {"metadata": metadata, **more}
+
+
+def pod(name="p", **more):
+    return thing(name, status={"phase": "Running"} | more.pop("status", {}), **more)
+
+
+def stateful_set(name="db", *, replicas=2, generation=3, annotations=None, spec=None, **status):
+    settled = {
+        "observedGeneration": 3,
+        "replicas": replicas,
+        "readyReplicas": replicas,
+        "updatedReplicas": replicas,
+        "currentRevision": "db-1",
+        "updateRevision": "db-1",
+    }
+    return thing(
+        name,
+        metadata={"generation": generation},
+        annotations=annotations,
+        spec={"replicas": replicas} | (spec or {}),
+        status=settled | status,
+    )
+
+
+EXCLUDE = {"sleeper.dev/exclude": "true"}
+WEB = {
+    "deployments": [thing("web", spec={"replicas": 1})],
+    "replica_sets": [thing("web-5d", owner="Deployment/web", spec={"replicas": 1})],
+}
+
+
+def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard():
+    objects = space(
+        **WEB,
+        stateful_sets=[stateful_set()],
+        pods=[pod("web-5d-1", owner="ReplicaSet/web-5d"), pod("db-0", owner="StatefulSet/db")],
+    )
+    assert find_hazards(objects) == ()
+
+
+HOLDING = [
+    ("a bare Pod", Reason.BARE_POD, "Pod/p", {"pods": [pod()]}),
+    (
+        "a Pod of a custom owner",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "Rollout/r",
+        {"pods": [pod(owner="Rollout/r")]},
+    ),
+    (
+        "a Pod of a ReplicaSet of a custom owner",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "Rollout/r",
+        {"pods": [pod(owner="ReplicaSet/rs")], "replica_sets": [thing("rs", owner="Rollout/r")]},
+    ),
+    (
+        "a standalone ReplicaSet",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "ReplicaSet/rs",
+        {"replica_sets": [thing("rs", spec={"replicas": 2})]},
+    ),
+    (
+        "a ReplicationController that counts on the default",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "ReplicationController/rc",
+        {"replication_controllers": [thing("rc")]},
+    ),
+    ("a running Job", Reason.RUNNING_JOB, "Job/j", {"jobs": [thing("j", status={"active": 1})]}),
+    ("a Job about to start", Reason.RUNNING_JOB, "Job/j", {"jobs": [thing("j")]}),
+    (
+        "a suspended Job whose Pod is still there",
+        Reason.RUNNING_JOB,
+        "Job/j",
+        {"jobs": [thing("j", spec={"suspend": True}, status={"active": 1})]},
+    ),
+    ("a CronJob", Reason.CRON_JOB, "CronJob/c", {"cron_jobs": [thing("c")]}),
+    (
+        "a DaemonSet",
+        Reason.DAEMON_SET,
+        "DaemonSet/d",
+        {"daemon_sets": [thing("d", status={"desiredNumberScheduled": 3})]},
+    ),
+    (
+        "a DaemonSet without a status",
+        Reason.DAEMON_SET,
+        "DaemonSet/d",
+        {"daemon_sets": [thing("d")]},
+    ),
+    (
+        "an autoscaler",
+        Reason.AUTOSCALER,
+        "HorizontalPodAutoscaler/a",
+        {
+            "autoscalers": [
+                thing("a", spec={"scaleTargetRef": {"kind": "Deployment", "name": "web"}})
+            ]
+        },
+    ),
+    (
+        "an operator's Deployment",
+        Reason.OPERATOR_MANAGED,
+        "Deployment/web",
+        {"deployments": [thing("web", owner="Kafka/k")]},
+    ),
+    (
+        "a Pod that must not be evicted",
+        Reason.DO_NOT_EVICT,
+        "Pod/p",
+        {
+            **WEB,
+            "pods": [
+                pod(
+                    owner="ReplicaSet/web-5d",
+                    annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+                )
+            ],
+        },
+    ),
+    (
+        "a Pod that must not be disrupted",
+        Reason.DO_NOT_EVICT,
+        "Pod/p",
+        {
+            **WEB,
+            "pods": [
+                pod(
+                    owner="ReplicaSet/web-5d",
+                    annotations={"karpenter.sh/do-not-disrupt": "true"},
+                )
+            ],
+        },
+    ),
+    (
+        "a StatefulSet whose controller lags",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(generation=4)]},
+    ),
+    (
+        "a scaling StatefulSet",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(replicas=2) | {"status": {"observedGeneration": 3}}]},
+    ),
+    (
+        "a StatefulSet between two revisions",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(updateRevision="db-2", updatedReplicas=1)]},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "subject", "groups"), [case[1:] for case in HOLDING], ids=[c[0] for c in HOLDING]
+)
+def test_it_holds_the_space_awake_and_is_named(reason, subject, groups):
+    (found,) = find_hazards(space(**groups))
+    assert (found.reason, found.subject, found.holds) == (reason, subject, True)
+    assert subject in found.message
+
+
+EXCLUDABLE = [c for c in HOLDING if c[1] not in {Reason.AUTOSCALER, Reason.UNSUPPORTED_WORKLOAD}]
+
+
+@pytest.mark.parametrize("groups", [c[3] for c in EXCLUDABLE], ids=[c[0] for c in EXCLUDABLE])
+def test_what_its_owner_excluded_is_no_hazard(groups):
+    excluded = {
+        group: [
+            thing_ | {"metadata": thing_["metadata"] | {"annotations": EXCLUDE}}
+            for thing_ in things
+        ]
+        for group, things in groups.items()
+    }
+    assert find_hazards(space(**excluded)) == ()
+
+
+def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler():
+    objects = space(
+        deployments=[thing("web", annotations=EXCLUDE)],
+        replica_sets=WEB["replica_sets"],
+        pods=[pod(owner="ReplicaSet/web-5d", annotations={"karpenter.sh/do-not-disrupt": "true"})],
+        autoscalers=[thing("a", spec={"scaleTargetRef": {"kind": "Deployment", "name": "web"}})],
+    )
+    assert find_hazards(objects) == ()
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"pods": [pod(status={"phase": "Succeeded"})]},
+        {"pods": [pod(status={"phase": "Failed"})]},
+        {"pods": [pod(metadata={"deletionTimestamp": "2026-11-18T12:00:00Z"})]},
+        {"jobs": [thing("j", status={"conditions": [{"type": "Complete", "status": "True"}]})]},
+        {"jobs": [thing("j", status={"conditions": [{"type": "Failed", "status": "True"}]})]},
+        {"jobs": [thing("j", spec={"suspend": True})]},
+        {"cron_jobs": [thing("c", spec={"suspend": True})]},
+        {"daemon_sets": [thing("d", status={"desiredNumberScheduled": 0})]},
+        {"replica_sets": [thing("rs", spec={"replicas": 0})]},
+        {"deployments": [thing("web", owner="Kafka/k", spec={"replicas": 0})]},
+        {"stateful_sets": [stateful_set(replicas=0, generation=9)]},
+        {
+            **WEB,
+            "pods": [
+                pod(
+                    owner="ReplicaSet/web-5d",
+                    annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"},
+                )
+            ],
+        },
+        # OnDelete: its controller never calls a revision current, but every Pod is at the new one
+        {"stateful_sets": [stateful_set(updateRevision="db-2")]},
+    ],
+)
+def test_what_has_finished_or_stands_still_is_no_hazard(groups):
+    assert find_hazards(space(**groups)) == ()
+
+
+def test_the_owner_of_many_pods_is_named_once():
+    objects = space(pods=[pod(f"p{i}", owner="Rollout/r") for i in range(3)])
+    assert [hazard.subject for hazard in find_hazards(objects)] == ["Rollout/r"]
+
+
+def test_a_listed_owner_that_has_not_arrived_yet_holds_but_does_not_wake():
+    (late,) = find_hazards(space(pods=[pod(owner="ReplicaSet/late")]))
+    assert (late.holds, late.wakes) == (True, False)
+    (foreign,) = find_hazards(space(pods=[pod(owner="Rollout/r")]))
+    assert (foreign.holds, foreign.wakes) == (True, True)
+
+
+def test_what_our_own_sleep_sets_in_motion_is_not_busy():
+    moving = space(stateful_sets=[stateful_set(generation=4)])
+    record = SleepRecord(
+        space_uid="5e1f",
+        space_name="team-a-dev",
+        tenant="team-a",
+        epoch=1,
+        phase=PowerState.FALLING_ASLEEP,
+        reason=Reason.IDLE,
+        horizon=NOW,
+        decided_at=NOW,
+        entries=(Entry(ref=ObjectRef(kind="StatefulSet", name="db", uid="uid-db"), fields={}),),
+        freed=FreedRequests(cpu_millis=0, memory_bytes=0, pods=0),
+    )
+    assert find_hazards(moving, record) == ()
+
+
+def test_what_is_accepted_is_named_but_does_not_hold():
+    objects = space(
+        deployments=[
+            WEB["deployments"][0],
+            thing("old", spec={"replicas": 0}, annotations={"downscaler/original-replicas": "3"}),
+        ],
+        replica_sets=WEB["replica_sets"],
+        stateful_sets=[
+            stateful_set(spec={"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}})
+        ],
+        pods=[
+            pod(
+                owner="ReplicaSet/web-5d",
+                spec={"containers": [], "volumes": [{"name": "cache", "emptyDir": {}}]},
+            )
+        ],
+    )
+    found = find_hazards(objects)
+    assert [(h.reason, h.subject, h.holds) for h in found] == [
+        (Reason.ASLEEP_BY_ANOTHER, "Deployment/old", False),
+        (Reason.CLAIM_RETENTION, "StatefulSet/db", False),
+        (Reason.EMPTY_DIR, "Deployment/web", False),
+    ]
+    assert "kube-downscaler" in found[0].message
