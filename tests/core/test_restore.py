@@ -1,0 +1,141 @@
+"""When the owner's hand wakes a sleeping Space, and which notes are late."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from sleeper.core.names import RESTORE
+from sleeper.core.notes import RestoreNote, encode_note
+from sleeper.core.objects import Deployment, Namespace, SpaceObjects, StatefulSet
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
+from sleeper.core.restore import forged_notes, late_notes, owner_wake
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def deployment(name: str, replicas: int, *, note_epoch: int | None = None, **meta: Any) -> Any:
+    annotations = dict(meta.pop("annotations", {}))
+    if note_epoch is not None:
+        annotations[RESTORE] = encode_note(
+            RestoreNote(space_uid="space", epoch=note_epoch, uid=name, fields={"/spec/replicas": 2})
+        )
+    metadata = {"name": name, "uid": name, "generation": 3, "annotations": annotations, **meta}
+    return msgspec.convert({"metadata": metadata, "spec": {"replicas": replicas}}, Deployment)
+
+
+def space(*deployments: Deployment, stateful_sets: tuple[StatefulSet, ...] = ()) -> SpaceObjects:
+    namespace = msgspec.convert({"metadata": {"name": "team-a", "uid": "space"}}, Namespace)
+    return SpaceObjects(namespace=namespace, deployments=deployments, stateful_sets=stateful_sets)
+
+
+def record(*names: str, phase: PowerState = PowerState.ASLEEP, epoch: int = 4) -> SleepRecord:
+    return SleepRecord(
+        space_uid="space",
+        space_name="team-a",
+        tenant="tenant-a",
+        epoch=epoch,
+        phase=phase,
+        reason=Reason.IDLE,
+        horizon=NOW,
+        decided_at=NOW,
+        entries=tuple(
+            Entry(
+                ref=ObjectRef(kind="Deployment", name=name, uid=name),
+                fields={"/spec/replicas": 2},
+            )
+            for name in names
+        ),
+        freed=FreedRequests(cpu_millis=0, memory_bytes=0, pods=0),
+    )
+
+
+def test_a_space_that_sleeps_undisturbed_is_left_asleep() -> None:
+    asleep = space(deployment("web", 0, note_epoch=4), deployment("off", 0))
+    assert owner_wake(asleep, record("web")) is None
+
+
+def test_a_sleeping_workload_that_was_scaled_up_wakes_and_names_the_writer() -> None:
+    writers = [
+        {"manager": "helm", "operation": "Apply", "time": "2026-11-20T00:00:00Z"},
+        {"manager": "argocd", "operation": "Update", "time": "2026-11-21T00:00:00Z"},
+        {
+            "manager": "kube-controller-manager",
+            "operation": "Update",
+            "subresource": "status",
+            "time": "2026-11-22T00:00:00Z",
+        },
+    ]
+    scaled = deployment("web", 3, note_epoch=4, managedFields=writers)
+    found = owner_wake(space(scaled), record("web"))
+    assert found is not None
+    assert found[0] is Reason.OWNER_SCALED_UP
+    assert found[1] == "Deployment/web was scaled to 3 (last written by argocd)"
+
+
+def test_a_sleeping_workload_whose_manifest_replaced_our_note_wakes_too() -> None:
+    found = owner_wake(space(deployment("web", 3)), record("web"))
+    assert found is not None
+    assert found[0] is Reason.OWNER_SCALED_UP
+
+
+def test_a_new_workload_wakes() -> None:
+    new = space(deployment("web", 0, note_epoch=4), deployment("new", 1))
+    found = owner_wake(new, record("web"))
+    assert found is not None
+    assert found[0] is Reason.NEW_WORKLOAD
+    assert "Deployment/new" in found[1]
+
+
+@pytest.mark.parametrize(
+    "annotations", [{"sleeper.dev/exclude": "true"}, {"sleeper.dev/exclude": "perhaps"}]
+)
+def test_an_excluded_workload_is_none_of_our_business(annotations: dict[str, str]) -> None:
+    excluded = deployment("tool", 1, annotations=annotations)
+    assert owner_wake(space(excluded), record()) is None
+
+
+def test_while_falling_asleep_a_workload_whose_turn_has_not_come_wakes_nothing() -> None:
+    falling = record("web", phase=PowerState.FALLING_ASLEEP)
+    assert owner_wake(space(deployment("web", 2)), falling) is None
+    found = owner_wake(space(deployment("web", 2, note_epoch=4)), falling)
+    assert found is not None
+    assert found[0] is Reason.OWNER_SCALED_UP
+
+
+def test_a_workload_that_its_owner_stopped_while_we_looked_wakes_when_it_runs_again() -> None:
+    emptied = record("web")
+    emptied = replace(emptied, entries=(replace(emptied.entries[0], fields={}),))
+    assert owner_wake(space(deployment("web", 0)), emptied) is None
+    found = owner_wake(space(deployment("web", 1)), emptied)
+    assert found is not None
+    assert found[0] is Reason.NEW_WORKLOAD
+
+
+@pytest.mark.parametrize(
+    ("note_epoch", "present", "late"),
+    [
+        (4, record("web"), False),
+        (4, record("web", phase=PowerState.WAKING), False),
+        (3, record("web"), True),
+        (5, record("web"), False),
+        (4, None, True),
+    ],
+)
+def test_a_note_is_late_when_no_record_explains_it(
+    note_epoch: int, present: SleepRecord | None, late: bool
+) -> None:
+    objects = space(deployment("web", 0, note_epoch=note_epoch))
+    assert bool(late_notes(objects, present)) is late
+
+
+def test_a_forged_note_is_never_late_but_shown() -> None:
+    forged = space(deployment("web", 0, annotations={RESTORE: "{}"}))
+    assert late_notes(forged, None) == ()
+    assert [ref.name for ref, _ in forged_notes(forged)] == ["web"]
