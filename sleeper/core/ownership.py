@@ -1,4 +1,4 @@
-"""Which Pods belong to which workload, by owner uid. Pure."""
+"""Which Pods of a Space still belong to the workloads of a sleep. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sleeper.core.objects import Pod, SpaceObjects
+from sleeper.core.owners import Owners
 from sleeper.core.record import ObjectRef
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
@@ -18,16 +19,12 @@ def live_pods(objects: SpaceObjects, refs: Iterable[ObjectRef]) -> tuple[Pod, ..
     finished does not: it holds nothing, and its controller leaves it lying.
     """
     uids = {ref.uid for ref in refs}
-    replica_sets = {rs.metadata.uid: rs.metadata.controller() for rs in objects.replica_sets}
+    owners = Owners(objects)
 
     def belongs(pod: Pod) -> bool:
-        owner = pod.metadata.controller()
-        if owner is None:
-            return False
-        if owner.kind == "ReplicaSet" and owner.uid not in replica_sets:
+        chain = tuple(owners.chain(pod))
+        if any(owner.uid in uids for owner in chain):
             return True
-        if owner.kind == "ReplicaSet":
-            owner = replica_sets[owner.uid]
-        return owner is not None and owner.uid in uids
+        return bool(chain) and chain[-1].kind == "ReplicaSet" and owners.get(chain[-1].uid) is None
 
     return tuple(p for p in objects.pods if p.status.phase not in _FINISHED and belongs(p))

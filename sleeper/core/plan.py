@@ -12,7 +12,7 @@ import msgspec
 from sleeper.core import jsonpatch
 from sleeper.core.jsonpatch import ABSENT, JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
-from sleeper.core.names import EPOCH, EXCLUDE, WAVE
+from sleeper.core.names import EPOCH, WAVE
 from sleeper.core.notes import (
     NOTE_POINTER,
     RestoreNote,
@@ -21,6 +21,7 @@ from sleeper.core.notes import (
     raw_note,
 )
 from sleeper.core.objects import KubeObject, Namespace, SpaceObjects
+from sleeper.core.owners import is_excluded
 from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
 from sleeper.core.steps import Amend, Left, Patch, PatchPurpose, Settled, Step, WhyLeft
 from sleeper.core.workloads import KINDS, WorkloadKind
@@ -59,8 +60,7 @@ def sleepable(objects: SpaceObjects) -> tuple[Sleepable, ...]:
     for kind in KINDS.values():
         for obj in kind.select(objects):
             meta = obj.metadata
-            excluded = (meta.annotation(EXCLUDE) or "false").strip().lower() != "false"
-            if excluded or meta.deletion_timestamp is not None:
+            if is_excluded(obj) or meta.deletion_timestamp is not None:
                 continue
             if not kind.replicas.turns(kind.replicas.read(as_json(obj))):
                 continue
