@@ -38,15 +38,15 @@ from sleeper.control.flight_result import FlightSettings
 from sleeper.control.flights import Flights
 from sleeper.control.herald import Herald
 from sleeper.control.inquiry import Inquiry
+from sleeper.control.janitor import Janitor
 from sleeper.control.jobs import Jobs, checkpoint_job, retention_job
 from sleeper.control.loop import LoopSettings, VerdictLoop
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.control.signals import Signal, SignalBoard
 from sleeper.control.traffic import TrafficSettings, TrafficSignal
 from sleeper.core import names
-from sleeper.core.policy import Mode, PolicyDefaults
 from sleeper.core.protection import Protection
-from sleeper.errors import ConfigError
+from sleeper.errors import SleeperError
 from sleeper.kube.client import KubeClient
 from sleeper.kube.events import EventRecorder
 from sleeper.kube.inventory import Inventory
@@ -73,11 +73,14 @@ async def run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        await Daemon(config, clock, stack).start()
-        log.info("running", version=__version__, mode=config.mode)
-        await stopped.wait()
-        log.info("stopping")
+    try:
+        async with AsyncExitStack() as stack:
+            await Daemon(config, clock, stack).start()
+            log.info("running", version=__version__, mode=config.mode)
+            await stopped.wait()
+            log.info("stopping")
+    except BaseExceptionGroup as group:
+        raise _cause(group) from group
     log.info("stopped")
 
 
@@ -243,11 +246,6 @@ class Daemon:
         config = self._config.traffic_signal
         if config.prometheus_url is None:
             return None
-        if config.provider not in PROVIDERS:
-            raise ConfigError(
-                f"traffic_signal.provider: {config.provider!r} is not known; "
-                f"expected one of {', '.join(PROVIDERS)}"
-            )
         traffic = TrafficSignal(
             provider=PROVIDERS[config.provider],
             query=await self._stack.enter_async_context(
@@ -293,7 +291,7 @@ class Daemon:
             board=board,
             book=book,
             routes=traffic,
-            defaults=self._defaults(),
+            defaults=self._config.policy_defaults,
             protected_because=Protection(
                 own_namespace=self._config.namespace,
                 listed=self._config.protected_namespaces,
@@ -337,21 +335,22 @@ class Daemon:
                 book, database, cluster.inventory.by_uid, lambda: cluster.inventory.synced
             ).run(),
         )
-        await self._serve_api(cluster, meter, Inquiry(assessor, cluster.inventory, self._clock))
+        await self._run(
+            "janitor",
+            Janitor(
+                records=cluster.records,
+                namespaces=cluster.inventory,
+                leading=lambda: cluster.elector.leading,
+            ).run(),
+        )
+        await self._serve_api(
+            loop, cluster, meter, Inquiry(assessor, cluster.inventory, self._clock)
+        )
         await self._run("loop", loop.run())
 
-    def _defaults(self) -> PolicyDefaults:
-        defaults = self._config.defaults
-        return PolicyDefaults(
-            mode=Mode(self._config.mode),
-            sleep_after=defaults.sleep_after,
-            notice=defaults.notice,
-            awake_hours=defaults.awake_hours,
-            timezone=defaults.timezone,
-            required_signals=defaults.required_signals,
-        )
-
-    async def _serve_api(self, cluster: _Cluster, meter: Meter, inquiry: Inquiry) -> None:
+    async def _serve_api(
+        self, loop: VerdictLoop, cluster: _Cluster, meter: Meter, inquiry: Inquiry
+    ) -> None:
         inventory, records = cluster.inventory, cluster.records
         checks: Mapping[str, Callable[[], str | None]] = {
             "inventory": lambda: None if inventory.synced else "; ".join(inventory.unsynced()),
@@ -360,7 +359,7 @@ class Daemon:
         app = build_app(
             spaces=inquiry,
             statements=meter,
-            live={},
+            live={"loop": loop.stuck_because},
             ready=checks,
             metrics=self._recorder.aiohttp_handler(),
             clock=self._clock,
@@ -400,6 +399,15 @@ async def _running(name: str, work: Coroutine[object, object, None]) -> AsyncIte
             yield
         finally:
             task.cancel()
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report: one of ours if there is one, for it has a sentence for people."""
+    ours = group.subgroup(SleeperError)
+    error: BaseException = group if ours is None else ours
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _tell_owner(loop: VerdictLoop, inventory: Inventory, space_uid: str) -> None:

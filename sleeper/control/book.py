@@ -24,6 +24,7 @@ class SpacePage:
         state: what is persisted: fingerprint of the rules, their start, the last waking.
         noticed_at: since when the owner has been told that sleep is near.
         retry_sleep_at: no sleep is tried before this instant, and failures in a row.
+        release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
     """
 
@@ -31,6 +32,7 @@ class SpacePage:
     noticed_at: datetime | None = None
     retry_sleep_at: datetime | None = None
     failures: int = 0
+    release_pending: bool = False
     verdict: Verdict | None = None
     policy: PolicyReading | None = None
 

@@ -6,7 +6,6 @@ until the notice has surely been written.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -14,8 +13,9 @@ import structlog
 from metrics.instruments import Recorder
 from sleeper.control.assess import Assessment
 from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
+from sleeper.core import names
 from sleeper.core.objects import Namespace
-from sleeper.core.policy import PolicyNote
+from sleeper.core.policy import Desired, PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.kube.errors import KubeError
@@ -71,7 +71,14 @@ class Herald:
         )
         return True
 
-    async def publish(self, assessment: Assessment, now: datetime) -> None:
+    async def release(self, assessment: Assessment) -> bool:
+        """Turn ``desired: asleep`` back to ``auto``; True once that has surely been written."""
+        namespace = assessment.objects.namespace
+        if assessment.reading.policy.desired.value is not Desired.ASLEEP:
+            return True
+        return await self._write(namespace.metadata.name, {names.DESIRED: None})
+
+    async def publish(self, assessment: Assessment) -> None:
         """Bring annotations up to date; warn once of each thing that cannot be read."""
         namespace = assessment.objects.namespace
         changes = wanted_annotations(

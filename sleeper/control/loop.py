@@ -24,7 +24,7 @@ from sleeper.control.agenda import Agenda
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.signals import SignalBoard
-from sleeper.core.policy import Mode
+from sleeper.core.policy import Desired, Mode
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import FreedRequests, SleepRecord
@@ -34,6 +34,14 @@ log = structlog.get_logger(__name__)
 
 LONGEST_WAIT_SECONDS = 1.0
 """How long the loop waits at most: the wall clock may step while it waits on the monotonic one."""
+
+STUCK_SECONDS = 60.0
+"""Without a turn for so long the process is better restarted."""
+
+_BY_HAND = frozenset(
+    {Reason.TOUCHED, Reason.OPEN_STREAM, Reason.OWNER_SCALED_UP, Reason.NEW_WORKLOAD}
+)
+"""Wakes in which a person's hand shows: they turn ``desired: asleep`` back to ``auto``."""
 
 
 class FlightOutcome(Protocol):
@@ -86,8 +94,12 @@ class Herald(Protocol):
         """Tell the owner that sleep is near; True once that has surely been written."""
         ...
 
-    async def publish(self, assessment: Assessment, now: datetime) -> None:
+    async def publish(self, assessment: Assessment) -> None:
         """Bring the namespace's annotations up to date and warn of what cannot be read."""
+        ...
+
+    async def release(self, assessment: Assessment) -> bool:
+        """Turn ``desired: asleep`` back to ``auto``; True once that has surely been written."""
         ...
 
 
@@ -149,6 +161,7 @@ class VerdictLoop:
         self._busy: set[str] = set()
         self._states: dict[str, PowerState] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._last_turn: float | None = None
 
     # -- news -----------------------------------------------------------------------------------
 
@@ -178,6 +191,7 @@ class VerdictLoop:
 
     def consider_due(self) -> int:
         """Decide on every Space that is due; returns how many that were."""
+        self._last_turn = self._clock.monotonic()
         now = self._clock.now()
         views = self._board.views(now)
         if self._board.trust_changed(views):
@@ -220,7 +234,9 @@ class VerdictLoop:
         verdict = assessment.verdict
         uid = assessment.snapshot.space.uid
         airborne = self._flights.airborne(uid)
-        if verdict.kind is VerdictKind.WAKE_UP:
+        if assessment.page.release_pending and assessment.record is None:
+            self._start(f"release/{uid}", self._release(name, assessment))
+        elif verdict.kind is VerdictKind.WAKE_UP:
             if airborne is not PowerState.WAKING:
                 self._start(f"wake/{uid}", self._wake(name, assessment))
         elif verdict.kind is VerdictKind.FALL_ASLEEP:
@@ -234,7 +250,7 @@ class VerdictLoop:
             else:
                 if not verdict.notice:
                     assessment.page.noticed_at = None
-                self._start(f"publish/{uid}", self._publish(name, assessment, now))
+                self._start(f"publish/{uid}", self._herald.publish(assessment))
 
     def _observe(self, assessment: Assessment, now: datetime) -> None:
         """Mode ``observe``: the notice runs in our memory alone, nothing is touched."""
@@ -290,6 +306,9 @@ class VerdictLoop:
         verdict = seen.verdict
         log.info("waking", space=name, reason=verdict.reason.value, detail=verdict.message)
         uid = seen.snapshot.space.uid
+        if verdict.reason in _BY_HAND and seen.reading.policy.desired.value is Desired.ASLEEP:
+            # Noted before the wake: it must not fall asleep again for a word that was taken back.
+            seen.page.release_pending = True
         outcome = await self._flights.wake(uid, verdict.reason)
         now = self._clock.now()
         self._book.woken(uid, now)
@@ -300,6 +319,14 @@ class VerdictLoop:
                 "wake_incomplete", space=name, reason=outcome.reason.value, detail=outcome.message
             )
             self._agenda.set(name, now + self._settings.wake_retry)
+            self._news.set()
+
+    async def _release(self, name: str, seen: Assessment) -> None:
+        if await self._herald.release(seen):
+            seen.page.release_pending = False
+            self.tell(name)
+        else:
+            self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
             self._news.set()
 
     async def _undo_late(self, name: str) -> None:
@@ -314,10 +341,14 @@ class VerdictLoop:
             self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
             self._news.set()
 
-    async def _publish(self, name: str, seen: Assessment, now: datetime) -> None:
-        await self._herald.publish(seen, now)
-
     # -- seeing ---------------------------------------------------------------------------------
+
+    def stuck_because(self) -> str | None:
+        """Why the loop counts as stuck, or None: it takes a turn every second when all is well."""
+        if self._last_turn is None:
+            return None
+        silent = self._clock.monotonic() - self._last_turn
+        return None if silent < STUCK_SECONDS else f"no turn for {silent:.0f} s"
 
     def states(self) -> dict[str, PowerState]:
         """The power state of every Space considered so far, by name."""

@@ -1,0 +1,85 @@
+"""Clears away sleep records that nothing needs any more.
+
+A record is needed until its Space is awake, and then its flight deletes it. Left over are those of
+namespaces that are gone, and those that a late write created beside a newer one. Only the Lease
+holder clears, and only what it has surely seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from sleeper.core.objects import Namespace
+from sleeper.core.record import SleepRecord
+from sleeper.kube.errors import KubeError
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS: Final = 30.0
+
+
+class RecordShelf(Protocol):
+    """What is cleared; implemented by :class:`sleeper.kube.records.RecordStore`."""
+
+    def all(self) -> Mapping[str, SleepRecord]:
+        """The present record of each sleeping Space, by namespace uid."""
+        ...
+
+    def superseded(self) -> tuple[SleepRecord, ...]:
+        """Records of Spaces that have a newer one."""
+        ...
+
+    async def delete(self, record: SleepRecord) -> None:
+        """Delete a record, all chunks of it."""
+        ...
+
+
+class NamespaceIndex(Protocol):
+    """Who knows which namespaces there are."""
+
+    @property
+    def synced(self) -> bool:
+        """Every kind has been listed and its watch lives."""
+        ...
+
+    def by_uid(self, uid: str) -> Namespace | None:
+        """The namespace of that uid, or None."""
+        ...
+
+
+class Janitor:
+    """Deletes records that nothing needs."""
+
+    def __init__(
+        self, *, records: RecordShelf, namespaces: NamespaceIndex, leading: Callable[[], bool]
+    ) -> None:
+        self._records = records
+        self._namespaces = namespaces
+        self._leading = leading
+
+    async def run(self) -> None:
+        """Clear every half minute until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            await self.clear()
+
+    async def clear(self) -> None:
+        """Clear once; what cannot be deleted now is tried again the next time."""
+        if not (self._leading() and self._namespaces.synced):
+            return
+        orphans = [
+            record
+            for uid, record in self._records.all().items()
+            if self._namespaces.by_uid(uid) is None
+        ]
+        for record in (*orphans, *self._records.superseded()):
+            try:
+                await self._records.delete(record)
+            except KubeError as error:
+                log.warning("record_not_deleted", space=record.space_name, error=str(error))
+            else:
+                log.info("record_deleted", space=record.space_name, epoch=record.epoch)
