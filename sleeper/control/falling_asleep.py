@@ -22,10 +22,10 @@ from sleeper.control.phases import move, publish, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.control.waking import Waking
 from sleeper.core.jsonpatch import JsonObject
-from sleeper.core.names import EPOCH, POWER_STATE
+from sleeper.core.names import POWER_STATE
 from sleeper.core.objects import Namespace, Pod, SpaceObjects
 from sleeper.core.ownership import live_pods
-from sleeper.core.plan import entry_for, next_epoch, sleep_step, sleepable, waves
+from sleeper.core.plan import entry_for, epoch_of, next_epoch, sleep_step, sleepable, waves
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, SleepRecord
@@ -120,14 +120,10 @@ class Sleep:
         would have written FallingAsleep.
         """
         body = await self._client.get(f"/api/v1/namespaces/{self._space.name}")
-        meta = _NAMESPACE.decode(body).metadata
-        epoch = meta.annotation(EPOCH) or "0"
-        state = meta.annotation(POWER_STATE)
-        return (
-            epoch.isdecimal()
-            and int(epoch) >= record.epoch
-            and state in {PowerState.AWAKE, PowerState.DROWSY}
-        )
+        namespace = _NAMESPACE.decode(body)
+        state = namespace.metadata.annotation(POWER_STATE)
+        awake = state in {PowerState.AWAKE, PowerState.DROWSY}
+        return awake and epoch_of(namespace) >= record.epoch
 
     async def _begin(self, verdict: Verdict) -> FlightResult:
         objects = self._spaces.space(self._space.name)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from sleeper.control.ports import ObjectClient, Records
 from sleeper.control.status import rfc3339, write_annotations
-from sleeper.core import names
+from sleeper.core import jsonpatch, names
+from sleeper.core.jsonpatch import JsonOp
+from sleeper.core.objects import Namespace
+from sleeper.core.plan import epoch_of
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.kube.errors import Conflict, NotFound, OutcomeUnknown, TestFailed
 
 _ATTEMPTS: Final = 3
+
+_NAMESPACE: Final = msgspec.json.Decoder(Namespace)
 
 
 async def record_of(records: Records, space_uid: str) -> SleepRecord | None:
@@ -71,7 +79,8 @@ async def publish(
 ) -> None:
     """Show state, reason and epoch on the namespace; the epoch stays when the sleep is over.
 
-    A namespace that is gone is nobody's business any more.
+    Only the beginning of a sleep brings a new epoch; whatever follows is written only beside its
+    own, so that it cannot land in a later sleep. A namespace that is gone is nobody's business.
 
     Raises:
         KubeError: it could not be written.
@@ -82,12 +91,35 @@ async def publish(
         names.EPOCH: str(record.epoch),
         names.SLEEPING_SINCE: None if sleeping_since is None else rfc3339(sleeping_since),
     }
+    path = f"/api/v1/namespaces/{record.space_name}"
+    begins = power is PowerState.FALLING_ASLEEP
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await write_annotations(client, record.space_name, changes)
+            if begins:
+                await write_annotations(client, record.space_name, changes)
+            else:
+                await client.json_patch(path, _beside(record.epoch, changes))
             return
         except NotFound:
             return
+        except TestFailed:
+            body = await client.get(path)
+            if epoch_of(_NAMESPACE.decode(body)) > record.epoch:
+                return
+            begins = True  # its owner removed our annotations
         except OutcomeUnknown:  # the same values again do no harm
             if attempt == _ATTEMPTS:
                 raise
+
+
+def _beside(epoch: int, changes: Mapping[str, str | None]) -> list[JsonOp]:
+    ops = [jsonpatch.test(_annotation(names.EPOCH), str(epoch))]
+    for key, value in changes.items():
+        ops.append(jsonpatch.add(_annotation(key), value or ""))
+        if value is None:  # added first, because only what is there can be removed
+            ops.append(jsonpatch.remove(_annotation(key)))
+    return ops
+
+
+def _annotation(key: str) -> str:
+    return jsonpatch.pointer("metadata", "annotations", key)

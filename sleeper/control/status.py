@@ -56,8 +56,8 @@ def wanted_annotations(
 ) -> dict[str, str | None]:
     """The merge patch's annotations; empty if what stands there is good enough.
 
-    While a Space falls asleep, sleeps or wakes, its flight writes the state; here only Awake and
-    Drowsy are written.
+    While a Space falls asleep or wakes, its flight writes the state. What rests is kept right
+    here: Awake, Drowsy, and Asleep should a late write have shown something else.
     """
     present = namespace.metadata.annotations or {}
     changes: dict[str, str | None] = {}
@@ -70,6 +70,8 @@ def wanted_annotations(
         want(names.POWER_STATE, power.value)
         want(names.REASON, verdict.reason.value)
         want(names.SLEEPING_SINCE, None)
+    elif power is PowerState.ASLEEP:
+        want(names.POWER_STATE, power.value)
     if _moved(present.get(names.NEXT_TRANSITION), verdict.next_transition):
         at = verdict.next_transition
         want(names.NEXT_TRANSITION, None if at is None else rfc3339(at))

@@ -87,11 +87,16 @@ def next_epoch(
     namespace: Namespace, records: Iterable[SleepRecord], notes: Iterable[RestoreNote]
 ) -> int:
     """One more than the largest epoch of all copies, so that no epoch is ever used twice."""
-    annotated = namespace.metadata.annotation(EPOCH) or "0"
-    known = [int(annotated) if annotated.isdecimal() else 0]
+    known = [epoch_of(namespace)]
     known += [record.epoch for record in records if record.space_uid == namespace.metadata.uid]
     known += [note.epoch for note in notes if note.space_uid == namespace.metadata.uid]
     return max(known) + 1
+
+
+def epoch_of(namespace: Namespace) -> int:
+    """The epoch on a namespace; 0 if there is none that can be read."""
+    annotated = namespace.metadata.annotation(EPOCH) or ""
+    return int(annotated) if annotated.isdecimal() else 0
 
 
 def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:

@@ -23,7 +23,7 @@ from tests.support import manifests
 from tests.support.api import kubectl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.faultproxy import FaultProxy
+from tests.support.faultproxy import FaultProxy, Rule
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
@@ -122,6 +122,16 @@ class Scene:
         await rule.remove()
         await self.daemon.start()
 
+    async def lands(self, late: Rule) -> None:
+        """Let a held write go on, and wait until the API server has answered it."""
+        await late.release()
+
+        async def answered() -> bool:
+            held = [seen for seen in await self.proxy.writes() if seen.fault.startswith("hold")]
+            return bool(held) and all(seen.done for seen in held)
+
+        await eventually(answered, within=20, what="the late write has had its answer")
+
 
 async def claims_of(space: LiveSpace) -> dict[str, str]:
     found = await space.api.items(f"/api/v1/namespaces/{space.name}/persistentvolumeclaims")
@@ -208,4 +218,42 @@ async def test_a_kill_at_any_write_of_a_wake_loses_nothing(
     await scene.want("asleep")
     await scene.asleep()
     await scene.dies(number, moment, "awake")
+    await scene.awake()
+
+
+@pytest.mark.parametrize("number", range(SLEEP_WRITES))
+async def test_a_write_of_a_sleep_that_lands_when_all_is_over_loses_nothing(
+    scene: Scene, number: int
+) -> None:
+    late = await scene.proxy.hold(skip=number, times=1, **scene.writes)
+    await scene.want("asleep")
+    await late.fired()
+    scene.daemon.kill()
+    await scene.daemon.start()
+    await scene.asleep()
+    await scene.want("awake")
+    await scene.awake()
+
+    await scene.lands(late)
+    await scene.awake()
+
+
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_a_write_of_a_wake_that_lands_in_the_next_sleep_wakes_nothing(
+    scene: Scene, number: int
+) -> None:
+    await scene.want("asleep")
+    await scene.asleep()
+    late = await scene.proxy.hold(skip=number, times=1, **scene.writes)
+    await scene.want("awake")
+    await late.fired()
+    scene.daemon.kill()
+    await scene.daemon.start()
+    await scene.awake()
+    await scene.want("asleep")
+    await scene.asleep()
+
+    await scene.lands(late)
+    await scene.asleep()
+    await scene.want("awake")
     await scene.awake()

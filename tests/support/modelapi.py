@@ -179,7 +179,14 @@ class ModelApi:
         return msgspec.json.encode(self._find(path))
 
     async def json_patch(self, path: str, ops: Sequence[JsonOp]) -> bytes:
-        """Patch a workload as our field manager."""
+        """Patch a workload, or the namespace, as our field manager."""
+        if path == f"/api/v1/namespaces/{self.namespace['metadata']['name']}":
+
+            def annotate() -> bytes:
+                self.namespace = apply_patch(self.namespace, ops)
+                return msgspec.json.encode(self.namespace)
+
+            return self._write("annotate", annotate)
 
         def write() -> bytes:
             before = self._find(path)

@@ -1,0 +1,94 @@
+"""``sleeper wake --all``: no daemon, no database, only what stands on the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devcluster.client import Cluster
+
+from sleeper.control.flight_result import FlightSettings
+from sleeper.core.names import RESTORE
+from tests.cluster.flying import flying
+from tests.support import manifests
+from tests.support.spaces import LiveSpace
+
+pytestmark = pytest.mark.cluster
+
+WEB = manifests.deployment("web", replicas=2)
+DATABASE = manifests.stateful_set(
+    "db", replicas=1, persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete"}
+)
+RECORDS = "/apis/sleeper.dev/v1alpha1/namespaces/sleeper-system/sleeprecords"
+
+
+async def put_to_sleep(cluster: Cluster, space: LiveSpace) -> list[Any]:
+    """Let a process sleep the Space and end; the specs as they were."""
+    await space.create(WEB, DATABASE)
+    before = [(await space.get(manifest))["spec"] for manifest in (WEB, DATABASE)]
+    async with flying(cluster, settings=FlightSettings(sleep_deadline_seconds=60)) as deck:
+        result = await deck.sleep(space)
+        assert result.ok, result
+    return before
+
+
+async def wake_everything(cluster: Cluster) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).parent / "sleeper",
+        "wake",
+        "--all",
+        f"--kubeconfig={cluster.kubeconfig('admin')}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def specs(space: LiveSpace) -> list[Any]:
+    return [(await space.get(manifest))["spec"] for manifest in (WEB, DATABASE)]
+
+
+async def test_everything_comes_back_from_the_records_alone(
+    cluster: Cluster, space: LiveSpace
+) -> None:
+    before = await put_to_sleep(cluster, space)
+
+    code, output = await wake_everything(cluster)
+
+    assert code == 0, output
+    assert space.name in output
+    assert await specs(space) == before
+    assert await space.power_state() == "Awake"
+    assert await space.api.items(RECORDS) == []
+
+
+async def test_without_records_everything_comes_back_from_the_annotations(
+    cluster: Cluster, space: LiveSpace
+) -> None:
+    before = await put_to_sleep(cluster, space)
+    for record in await space.api.items(RECORDS):
+        await space.api.delete(f"{RECORDS}/{record['metadata']['name']}")
+
+    code, output = await wake_everything(cluster)
+
+    assert code == 0, output
+    assert "Deployment/web" in output
+    assert await specs(space) == before
+
+
+async def test_a_forged_annotation_is_named_and_left(cluster: Cluster, space: LiveSpace) -> None:
+    forged = json.dumps({"v": 1, "fields": {"/spec/replicas": 1_000_000}})
+    await space.create(manifests.deployment("web", replicas=0))
+    path = f"/apis/apps/v1/namespaces/{space.name}/deployments/web"
+    await space.api.merge(path, {"metadata": {"annotations": {RESTORE: forged}}})
+
+    _, output = await wake_everything(cluster)
+
+    assert "Deployment/web was left: the restore annotation" in output
+    assert (await space.api.get(path))["spec"]["replicas"] == 0
