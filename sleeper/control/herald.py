@@ -6,6 +6,7 @@ until the notice has surely been written.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import structlog
@@ -14,10 +15,11 @@ from metrics.instruments import Recorder
 from sleeper.control.assess import Assessment
 from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
 from sleeper.core import names
-from sleeper.core.objects import Namespace
+from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.policy import Desired, PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
+from sleeper.core.restore import forged_notes
 from sleeper.kube.errors import KubeError
 
 log = structlog.get_logger(__name__)
@@ -92,7 +94,9 @@ class Herald:
 
     async def _warn(self, namespace: Namespace, assessment: Assessment) -> None:
         uid = namespace.metadata.uid
-        notes = frozenset((*assessment.reading.problems, *assessment.reading.warnings))
+        reading = assessment.reading
+        forged = _forged(assessment.objects)
+        notes = frozenset((*reading.problems, *reading.warnings, *forged))
         before = self._warned.get(uid, frozenset())
         if notes:
             self._warned[uid] = notes
@@ -118,3 +122,10 @@ class Herald:
             log.warning("annotations_not_written", space=name, error=str(error))
             return False
         return True
+
+
+def _forged(objects: SpaceObjects) -> Iterator[PolicyNote]:
+    """Restore annotations that are not believed; nothing of them is ever applied."""
+    for ref, doubt in forged_notes(objects):
+        advice = f"on {ref.kind}/{ref.name} is not believed: {doubt.why}"
+        yield PolicyNote(key=names.RESTORE, value=doubt.raw, advice=advice)

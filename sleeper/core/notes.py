@@ -46,8 +46,14 @@ class RestoreNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disbelief:
-    """Why a note found on an object is not believed: one sentence for people."""
+    """A note that is not believed.
 
+    Attributes:
+        raw: what stands on the object.
+        why: why not, as one sentence for people.
+    """
+
+    raw: str
     why: str
 
 
@@ -123,10 +129,10 @@ def read_note(
     try:
         wire = _decoder.decode(raw)
     except msgspec.DecodeError as error:
-        return Disbelief(why=f"the restore annotation cannot be read: {error}")
+        return Disbelief(raw=raw, why=f"the restore annotation cannot be read: {error}")
     doubt = _misplaced(wire, object_uid, space_uid) or _implausible(wire, kind, recorded or {})
     if doubt is not None:
-        return Disbelief(why=doubt)
+        return Disbelief(raw=raw, why=doubt)
     return RestoreNote(
         space_uid=wire.space,
         epoch=wire.epoch,
