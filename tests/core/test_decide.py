@@ -89,6 +89,19 @@ def test_everything_that_counts_as_use_starts_the_idle_time_anew(fact, because):
     assert found.recheck_at == found.next_transition - minutes(10)
 
 
+@pytest.mark.parametrize(
+    "latest", ["last_activity", "woken_at", "created_at", "rules_since", "gap"]
+)
+def test_it_is_idle_since_the_latest_of_all_that_counts_as_use(latest):
+    old, new = NOW - minutes(50), NOW - minutes(20)
+    at = dict.fromkeys(["last_activity", "woken_at", "created_at", "rules_since", "gap"], old)
+    at[latest] = new
+    gap = at.pop("gap")
+    at["last_activity"] = touch(at["last_activity"])
+    found = verdict(**at, signals={SignalName.API: api(NOW, last_gap_end=gap)})
+    assert found.idle_for == minutes(20)
+
+
 def test_idle_time_accrues_only_up_to_the_horizon():
     lagging = {SignalName.API: api(NOW - minutes(45))}
     assert verdict(last_activity=touch(NOW - minutes(90)), signals=lagging).idle_for == minutes(45)
@@ -202,6 +215,23 @@ def test_within_awake_hours_it_stays_awake_and_is_told_before_they_end():
 def test_where_idle_time_rules_the_end_of_awake_hours_gives_no_notice():
     hours = policy({"awake-hours": "Wed 08:00-12:01", "sleep-after": "1h"})
     assert not verdict(hours).notice
+
+
+@pytest.mark.parametrize(
+    ("annotations", "facts"),
+    [
+        ({"sleep-after": "1d"}, {"last_activity": touch(NOW)}),  # recent
+        ({"sleep-after": "1d"}, {"signals": {}}),  # blind
+        ({"sleep-after": "1h"}, TOLD | {"retry_sleep_at": NOW + 2 * HOUR}),  # backing off
+        ({"sleep-after": "1h", "notice": "2h"}, {"noticed_at": NOW}),  # notice
+        ({"sleep-after": "never"}, {}),
+        ({"awake-hours": "Wed 08:00-11:00; Wed 13:00-14:00"}, THIS_MORNING),  # missed their end
+        ({}, {"cursor": NOW}),  # slept at their last end, and woken since
+    ],
+)
+def test_when_the_hours_begin_before_anything_else_it_is_looked_at_again_then(annotations, facts):
+    found = verdict(policy({"awake-hours": "Wed 13:00-14:00"} | annotations), **facts)
+    assert found.recheck_at == NOW + HOUR
 
 
 def test_on_time_it_sleeps_when_the_hours_end_whatever_its_activity_and_without_any_signal():

@@ -136,34 +136,48 @@ sleeps = st.builds(
     wake_reason=st.none() | st.just(Reason.TOUCHED),
 )
 
-_rarely = st.integers(0, 9).map(lambda n: n == 0)
+_facts: dict[str, st.SearchStrategy[object]] = {
+    "created_at": _near,
+    "is_space": st.just(False),
+    "terminating": st.just(True),
+    "protected_because": st.just("it is ours"),
+    "inventory_synced": st.just(False),
+    "has_routes": st.just(True),
+    "sleepable": st.integers(0, 3),
+    "hazards": st.lists(hazards, min_size=1, max_size=2).map(tuple),
+    "streams": st.lists(st.builds(stream, _near, _ahead), min_size=1, max_size=2).map(tuple),
+    "signals": signal_maps | st.fixed_dictionaries({SignalName.API: seeing_views}),
+    "last_activity": _near.map(touch),
+    "last_touch": _near.map(touch),
+    "rules_since": _near,
+    "woken_at": _near,
+    "noticed_at": _maybe_near,
+    "cursor": _maybe_near,
+    "retry_sleep_at": _ahead,
+    "owner_wake": st.just((Reason.OWNER_SCALED_UP, "web runs")),
+}
 
 
 def snapshots(*, asleep: bool | None = None) -> st.SearchStrategy[Snapshot]:
-    """Any snapshot; ``asleep`` True or False only those with or without a present sleep."""
+    """Snapshots around one that sleeps by most policies: up to four facts of it are otherwise.
+
+    Facts drawn freely would nearly always hold the Space awake several times over, and no
+    property would be put to the test.
+
+    Args:
+        asleep: only those with a present sleep, only those without, or both.
+    """
+    facts = st.sets(st.sampled_from(sorted(_facts)), max_size=4).flatmap(
+        lambda keys: st.fixed_dictionaries({key: _facts[key] for key in sorted(keys)})
+    )
     present = {True: sleeps, False: st.none(), None: st.none() | sleeps}[asleep]
     return st.builds(
-        Snapshot,
-        space=st.just(SPACE),
-        created_at=_near,
-        is_space=_rarely.map(lambda x: not x),
-        terminating=_rarely,
-        protected_because=_rarely.map(lambda x: "it is ours" if x else None),
-        inventory_synced=_rarely.map(lambda x: not x),
-        has_routes=st.booleans(),
-        sleepable=st.integers(0, 3),
-        hazards=st.lists(hazards, max_size=2).map(tuple) | st.just(()),
-        streams=st.lists(st.builds(stream, _near, _ahead), max_size=2).map(tuple) | st.just(()),
-        signals=signal_maps | st.fixed_dictionaries({SignalName.API: seeing_views}),
-        last_activity=st.none() | _near.map(touch),
-        last_touch=st.none() | _near.map(touch),
-        rules_since=_maybe_near,
-        woken_at=_maybe_near,
-        noticed_at=_maybe_near,
-        cursor=_maybe_near,
-        sleep=present,
-        retry_sleep_at=st.none() | _ahead,
-        owner_wake=_rarely.map(lambda x: (Reason.OWNER_SCALED_UP, "web runs") if x else None),
+        lambda found, sleep: replace(
+            snapshot(noticed_at=NOW - timedelta(hours=3), cursor=NOW - timedelta(days=7)),
+            **{**found, "sleep": sleep},
+        ),
+        facts,
+        present,
     )
 
 
@@ -196,3 +210,12 @@ earning_readings = st.fixed_dictionaries(
     },
 ).map(policy)
 """Policies by which a Space may well sleep at :data:`NOW`."""
+
+hourly_readings = st.fixed_dictionaries(
+    {"awake-hours": st.sampled_from(["Mon-Fri 08:00-11:59", "Wed 13:00-14:00", "Thu 00:00-01:00"])},
+    optional={
+        "sleep-after": st.sampled_from(["1h", "1d", "2d", "never"]),
+        "notice": st.sampled_from(["0", "1m", "2h"]),
+    },
+).map(policy)
+"""Policies with awake-hours that begin or end near :data:`NOW`."""
