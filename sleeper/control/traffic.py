@@ -113,6 +113,7 @@ class TrafficSignal:
         )
         self._read_at: datetime | None = None
         self._stepped = False
+        self._told: dict[str, datetime] = {}
 
     # What the verdict loop asks
 
@@ -215,15 +216,15 @@ class TrafficSignal:
         seen = reading.sight
         if seen.watermark is None:
             return  # the next reading covers the same stretch again
-        repeated = [self._gap(hole, offset, now) for hole in seen.holes]
         gaps = [self._gap(hole, offset, now) for hole in covered.holes]
-        gaps += [gap for gap in repeated if not self._is_known(gap)]
+        again = [self._gap(hole, offset, now) for hole in seen.holes]
         await self._remember(
             Progress(
                 mark=Mark(at=seen.watermark, ahead_seconds=offset.ahead_seconds),
                 watermark=_instant(offset.earliest(seen.watermark)),
+                gap_end=max((gap.until for gap in (*gaps, *again)), default=None),
             ),
-            gaps,
+            [*gaps, *(gap for gap in again if not self._is_known(gap))],
             activity,
             now,
         )
@@ -242,6 +243,7 @@ class TrafficSignal:
         )
         self._stepped = False
         for gap in gaps:
+            self._told[gap.reason] = gap.until
             self._recorder.signal_gap(SignalName.TRAFFIC, source, gap.reason)
             _log.warning(
                 "traffic_gap", source=source, reason=gap.reason, since=gap.since, until=gap.until
@@ -286,8 +288,8 @@ class TrafficSignal:
 
     def _is_known(self, gap: store.StoredGap) -> bool:
         """Whether the gap was told before: until the watermark has passed it, it is seen again."""
-        known = self._progress.gap_end
-        return known is not None and gap.until <= known + SAME_GAP
+        told = self._told.get(gap.reason)
+        return told is not None and gap.until <= told + SAME_GAP
 
     def _settle(self, blindness: Blindness | None) -> None:
         """Show how the reading ended."""

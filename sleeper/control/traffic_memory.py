@@ -56,6 +56,14 @@ async def remember(
 ) -> Progress:
     """Commit one reading; the progress that holds afterwards.
 
+    Args:
+        database: shared by all replicas.
+        source: the provider.
+        reached: how far this reading came.
+        gaps: those that were not told before.
+        activity: by Space name.
+        now: our clock.
+
     Another replica may have read further: its watermark is as true as its activity, which was
     stored with it. One that lies in the future was stored before a clock was set back.
     """
@@ -64,9 +72,7 @@ async def remember(
         stored = _progress(
             (await store.load_sights(connection, signal, to_change=True)).get(source)
         )
-        ends = [gap.until for gap in gaps]
-        if stored.gap_end is not None:
-            ends.append(min(stored.gap_end, now))
+        ends = [min(end, now) for end in (stored.gap_end, reached.gap_end) if end is not None]
         further = _is_further(stored, reached, now)
         progress = replace(stored if further else reached, gap_end=max(ends, default=None))
         await store.merge_activity(connection, signal, activity, stored_at=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +40,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 async def save(
     database: Database, progress: Progress, *gaps: store.StoredGap, now: float
 ) -> Progress:
-    return await remember(database, "traefik", progress, gaps=gaps, activity={}, now=at(now))
+    reached = replace(progress, gap_end=max(one.until for one in gaps))
+    return await remember(database, "traefik", reached, gaps=gaps, activity={}, now=at(now))
 
 
 async def test_nothing_is_known_at_first(database: Database) -> None:
@@ -58,7 +60,12 @@ async def test_a_reading_is_recalled_exactly_with_its_activity(database: Databas
         )
     )
     saved = await remember(
-        database, "traefik", read_to(10), gaps=[gap(3)], activity={"team-a": used}, now=at(11)
+        database,
+        "traefik",
+        replace(read_to(10), gap_end=at(3)),
+        gaps=[gap(3)],
+        activity={"team-a": used},
+        now=at(11),
     )
     assert saved == Progress(mark=read_to(10).mark, watermark=at(10), gap_end=at(3))
     assert await recall(database, "traefik") == (saved, {"team-a": used})
