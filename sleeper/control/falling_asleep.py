@@ -20,17 +20,17 @@ from sleeper.control.actuator import Actuator, Result
 from sleeper.control.flight_result import FlightResult, FlightSettings
 from sleeper.control.phases import move, publish, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
+from sleeper.control.sleep_look import Attempts, SleepLook
 from sleeper.control.waking import Waking
-from sleeper.core.jsonpatch import JsonObject
 from sleeper.core.names import POWER_STATE
 from sleeper.core.objects import Namespace, Pod, SpaceObjects
 from sleeper.core.ownership import live_pods
-from sleeper.core.plan import entry_for, epoch_of, next_epoch, sleep_step, sleepable, waves
+from sleeper.core.plan import entry_for, epoch_of, next_epoch, sleepable, waves
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, SleepRecord
 from sleeper.core.restore import notes_in
-from sleeper.core.steps import Patch, PatchPurpose, Step, WhyLeft
+from sleeper.core.steps import WhyLeft
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import (
     Conflict,
@@ -79,15 +79,9 @@ class Sleep:
         self._may_write = may_write
         self._record: SleepRecord | None = None
         self._amending = asyncio.Lock()
-        self._resumed = False
-        self._written: set[str] = set()
+        self._attempts = Attempts(resumed=False)
         self._turned_back_by: Reason | None = None
         self._moved_on = False
-
-    @property
-    def space_uid(self) -> str:
-        """Uid of the namespace."""
-        return self._space.uid
 
     # -- from outside ---------------------------------------------------------------------------
 
@@ -108,7 +102,7 @@ class Sleep:
             return FlightResult(ok=True, reason=record.reason, message="it is asleep already")
         if record.phase is PowerState.WAKING:
             return self._superseded(record)
-        self._record, self._resumed = record, True
+        self._record, self._attempts = record, Attempts(resumed=True)
         if await self._is_over(record):
             return await self._undo(Reason.LATE_WRITE, "its record was written late")
         return await self._carry_out(record)
@@ -178,6 +172,8 @@ class Sleep:
 
     async def _carry_out(self, record: SleepRecord) -> FlightResult:
         self._record = record
+        if not self._may_go_on():
+            return await self._stop(())
         elapsed = (self._clock.now() - record.decided_at).total_seconds()
         remaining = max(0.0, self._settings.sleep_deadline_seconds - elapsed)
         try:
@@ -204,7 +200,13 @@ class Sleep:
                     self._actuator.drive(
                         self._space.name,
                         entry.ref,
-                        _SleepLook(flight=self, entry=entry, epoch=self._record.epoch),
+                        SleepLook(
+                            entry=entry,
+                            space_uid=self._space.uid,
+                            epoch=self._record.epoch,
+                            attempts=self._attempts,
+                            amend=self._amend,
+                        ),
                         may_go_on=self._may_go_on,
                     )
                 )
@@ -245,6 +247,8 @@ class Sleep:
 
     async def _settle(self) -> FlightResult:
         assert self._record is not None
+        if not self._may_go_on():
+            return await self._stop(())
         now = self._clock.now()
         record = self._record
         await publish(self._client, record, PowerState.ASLEEP, record.reason, sleeping_since=now)
@@ -283,11 +287,10 @@ class Sleep:
 
     async def _undo(self, reason: Reason, message: str) -> FlightResult:
         assert self._record is not None
-        unwritten = (
-            set()
-            if self._resumed
-            else {entry.ref.uid for entry in self._record.entries} - self._written
-        )
+        if not self._may_write():  # whoever has the Lease by now goes on, and meets the same
+            return _not_leader()
+        uids = (entry.ref.uid for entry in self._record.entries)
+        unwritten = {uid for uid in uids if self._attempts.surely_none(uid)}
         try:
             result = await self._waking.bring_back(self._record, reason, surely_unwritten=unwritten)
         except KubeError as error:
@@ -301,21 +304,9 @@ class Sleep:
         reason = record.wake_reason or Reason.TOUCHED
         return FlightResult(ok=False, reason=reason, message="a wake has overtaken it")
 
-    # -- what looks need ------------------------------------------------------------------------
+    # -- the record ------------------------------------------------------------------------------
 
-    def surely_unwritten(self, uid: str) -> bool:
-        """Whether no sleep patch of this epoch can have reached the object or still may."""
-        return not self._resumed and uid not in self._written
-
-    def may_be_written(self, uid: str) -> None:
-        """A sleep patch for the object is about to be sent."""
-        self._written.add(uid)
-
-    def surely_refused(self, uid: str) -> None:
-        """The only sleep patch for the object that was ever sent had no effect."""
-        self._written.discard(uid)
-
-    async def amend(self, changed: Entry) -> bool:
+    async def _amend(self, changed: Entry) -> bool:
         """Replace one entry of the record; False if the record has moved on."""
         async with self._amending:
             assert self._record is not None
@@ -331,49 +322,6 @@ class Sleep:
                 return False
             self._record = record
             return True
-
-
-class _SleepLook:
-    """Puts one object to sleep; see :class:`sleeper.control.actuator.Look`."""
-
-    def __init__(self, *, flight: Sleep, entry: Entry, epoch: int) -> None:
-        self._flight = flight
-        self._entry = entry
-        self._epoch = epoch
-        self._earlier_may_land = not flight.surely_unwritten(entry.ref.uid)
-
-    def step(self, live: JsonObject) -> Step:
-        """The next step for the object as it is now."""
-        step = sleep_step(
-            live,
-            entry=self._entry,
-            space_uid=self._flight.space_uid,
-            epoch=self._epoch,
-            untouched=self._flight.surely_unwritten(self._entry.ref.uid),
-        )
-        if isinstance(step, Patch) and step.purpose is PatchPurpose.SLEEP:
-            self._flight.may_be_written(self._entry.ref.uid)
-        return step
-
-    async def amend(self, entry: Entry) -> bool:
-        """Bring the record's entry up to date before the object is patched."""
-        if not await self._flight.amend(entry):
-            return False
-        self._entry = entry
-        return True
-
-    def sent(self, patch: Patch, *, surely_refused: bool) -> None:
-        """Remember whether a sleep patch may have landed or may still land."""
-        if patch.purpose is not PatchPurpose.SLEEP:
-            return
-        if not surely_refused:
-            self._earlier_may_land = True
-        elif not self._earlier_may_land:
-            self._flight.surely_refused(self._entry.ref.uid)
-
-    def can_do_without(self, purpose: PatchPurpose) -> bool:
-        """A denied write ends the sleep."""
-        return False
 
 
 class _PodList(msgspec.Struct, frozen=True):

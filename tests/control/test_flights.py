@@ -513,6 +513,37 @@ async def test_without_the_lease_a_sleep_stops_and_the_next_leader_finishes_it()
     assert essence(api) == before
 
 
+async def test_a_leader_that_was_paused_does_not_undo_what_the_next_one_goes_on_with() -> None:
+    api = mixed_space()
+    leading = True
+    read = api.get
+
+    async def paused_at_the_pods(path: str, **options: Any) -> bytes:
+        nonlocal leading
+        if path.endswith("/pods"):
+            leading = False
+            await asyncio.Event().wait()
+        return await read(path, **options)
+
+    api.get = paused_at_the_pods  # type: ignore[method-assign]
+    deck = Flights(
+        client=api,
+        records=ModelRecords(api),
+        spaces=api,
+        clock=FixedClock(),
+        recorder=NullRecorder(),
+        events=HeardEvents(),
+        may_write=lambda _s: leading,
+        settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=0.2),
+    )
+
+    paused = await deck.sleep(SPACE, IDLE)
+
+    assert paused.reason is Reason.NOT_LEADER
+    assert api.stored[1].phase is PowerState.FALLING_ASLEEP
+    assert set(replicas(api).values()) == {0}
+
+
 async def test_pods_that_do_not_go_away_in_time_undo_the_sleep() -> None:
     api = mixed_space()
     before = essence(api)
