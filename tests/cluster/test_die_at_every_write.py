@@ -42,6 +42,7 @@ DATABASE = manifests.stateful_set(
     persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete", "whenDeleted": "Retain"},
 )
 SHIPPED = (WEB, OFF, DATABASE)
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/sleeper-system/leases"
 RECORDS = "/apis/sleeper.dev/v1alpha1/namespaces/sleeper-system/sleeprecords"
 
 
@@ -98,6 +99,16 @@ class Scene:
         assert await claims_of(self.space) == self.claims
         await eventually(self._up, within=30, what="four Pods are Ready")
 
+    async def owner_applies(self) -> None:
+        """Another image and other replicas from the owner; kubectl fails if it meets a conflict."""
+        changed = copy.deepcopy(SHIPPED)
+        for manifest in changed:
+            manifest["spec"]["replicas"] += 1
+            manifest["spec"]["template"]["spec"]["containers"][0]["image"] = (
+                "registry.example/app:2"
+            )
+        await apply(self.cluster, self.space, *changed)
+
     async def _up(self) -> bool:
         return await self.space.ready_pods() == 4
 
@@ -133,17 +144,36 @@ class Scene:
         await eventually(answered, within=20, what="the late write has had its answer")
 
 
+async def apply(cluster: Cluster, space: LiveSpace, *shipped: Mapping[str, Any]) -> None:
+    """The owner's ``kubectl apply --server-side``."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": shipped})
+    await kubectl(cluster, "apply", "--server-side", "-n", space.name, "-f", "-", stdin=text)
+
+
 async def claims_of(space: LiveSpace) -> dict[str, str]:
     found = await space.api.items(f"/api/v1/namespaces/{space.name}/persistentvolumeclaims")
     return {claim["metadata"]["name"]: claim["metadata"]["uid"] for claim in found}
+
+
+def replica(identity: str, *, kubeconfig: Path) -> dict[str, Any]:
+    """The configuration of one replica: no signals, and a Lease that is soon free again."""
+    return {
+        "kubernetes": {"kubeconfig": str(kubeconfig), "request_timeout_seconds": 1},
+        "api_signal": {"enabled": False},
+        "lease": {
+            "identity": identity,
+            "duration_seconds": 4,
+            "renew_deadline_seconds": 3,
+            "retry_period_seconds": 0.5,
+        },
+    }
 
 
 @pytest_asyncio.fixture
 async def scene(
     cluster: Cluster, space: LiveSpace, new_daemon: Callable[..., Daemon], tmp_path: Path
 ) -> AsyncIterator[Scene]:
-    shipped = json.dumps({"apiVersion": "v1", "kind": "List", "items": SHIPPED})
-    await kubectl(cluster, "apply", "--server-side", "-n", space.name, "-f", "-", stdin=shipped)
+    await apply(cluster, space, *SHIPPED)
     async with FaultProxy.started(
         upstream=cluster.apiserver,
         upstream_ca=cluster.pki("ca.crt"),
@@ -153,19 +183,7 @@ async def scene(
         proxied = tmp_path / "proxied.yaml"
         text = cluster.kubeconfig("sleeper").read_text()
         proxied.write_text(text.replace(cluster.apiserver, proxy.url))
-        daemon = new_daemon(
-            {
-                "kubernetes": {"kubeconfig": str(proxied), "request_timeout_seconds": 1},
-                "api_signal": {"enabled": False},
-                "lease": {
-                    "name": "sleeper",
-                    "identity": "the-one",
-                    "duration_seconds": 4,
-                    "renew_deadline_seconds": 3,
-                    "retry_period_seconds": 0.5,
-                },
-            }
-        )
+        daemon = new_daemon(replica("the-one", kubeconfig=proxied))
         await daemon.start()
 
         async def up() -> bool:
@@ -208,6 +226,7 @@ async def test_a_kill_at_any_write_of_a_sleep_loses_nothing(
     await scene.asleep()
     await scene.want("awake")
     await scene.awake()
+    await scene.owner_applies()
 
 
 @MOMENTS
@@ -219,6 +238,7 @@ async def test_a_kill_at_any_write_of_a_wake_loses_nothing(
     await scene.asleep()
     await scene.dies(number, moment, "awake")
     await scene.awake()
+    await scene.owner_applies()
 
 
 @pytest.mark.parametrize("number", range(SLEEP_WRITES))
@@ -254,6 +274,35 @@ async def test_a_write_of_a_wake_that_lands_in_the_next_sleep_wakes_nothing(
     await scene.asleep()
 
     await scene.lands(late)
+    await scene.asleep()
+    await scene.want("awake")
+    await scene.awake()
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
+    scene: Scene, new_daemon: Callable[..., Daemon], number: int
+) -> None:
+    lease = f"{LEASES}/{scene.daemon.config['lease']['name']}"
+
+    async def leads() -> bool:
+        found = await scene.space.api.find(lease)
+        return found is not None and found["spec"]["holderIdentity"] == "the-one"
+
+    await eventually(leads, within=20, what="the first replica leads")
+    standby = replica("the-other", kubeconfig=scene.cluster.kubeconfig("sleeper"))
+    standby["database"] = scene.daemon.config["database"]
+    standby["api"] = {"port": scene.cluster.daemon_port + 1}
+    second = new_daemon(standby, name="second")
+    await second.start()
+    rule = await scene.proxy.kill(
+        pid=scene.daemon.pid, at="after", skip=number, times=1, **scene.writes
+    )
+
+    await scene.want("asleep")
+    await rule.fired()
+    await scene.daemon.until_ended()
+
     await scene.asleep()
     await scene.want("awake")
     await scene.awake()
