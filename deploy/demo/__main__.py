@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from devcluster.client import Cluster
 
@@ -70,7 +71,7 @@ def _look_around(cluster: Cluster) -> None:
     environment = {
         **os.environ,
         "SLEEPER_SERVER": f"http://127.0.0.1:{cluster.daemon_port}",
-        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     subprocess.run([os.environ.get("SHELL", "/bin/sh")], check=False, env=environment)
 

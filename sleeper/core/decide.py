@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sleeper.core.awake_rules import AWAKE_RULES, idle_or_unknown
-from sleeper.core.case import Case
+from sleeper.core.case import Case, soonest
 from sleeper.core.durations import format_instant
 from sleeper.core.policy import PolicyReading
 from sleeper.core.power import PowerState, Sleep
@@ -53,11 +53,13 @@ def _of_sleeping(case: Case, sleep: Sleep) -> Verdict:
     for rule in WAKE_RULES:
         call = rule(case, sleep)
         if call is not None:
+            # At the next edge of awake-hours they may be the reason that is given.
+            edge = case.next_edge
             return Verdict(
                 kind=VerdictKind.WAKE_UP,
                 reason=call.reason,
                 message=call.message,
-                recheck_at=call.until,
+                recheck_at=edge if call.until is None else soonest(call.until, edge),
             )
     if sleep.phase is PowerState.FALLING_ASLEEP:
         # It was earned when it was decided; what cannot be seen now does not take that back.

@@ -27,5 +27,5 @@ async def test_the_daemon_becomes_ready_stops_and_starts_again(
 
 
 async def test_waiting_for_what_never_happens_fails_with_the_last_answer() -> None:
-    with pytest.raises(NotInTimeError, match="the moon: not within 0.2 s; last answer: None"):
+    with pytest.raises(NotInTimeError, match=r"the moon: not within 0\.2 s; last answer: None"):
         await eventually(lambda: None, within=0.2, what="the moon")
