@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from devcluster.client import Cluster
@@ -73,12 +74,20 @@ class Deck:
 
 
 @asynccontextmanager
-async def flying(cluster: Cluster, *, settings: FlightSettings) -> AsyncIterator[Deck]:
-    """A deck whose inventory and records are followed."""
+async def flying(
+    cluster: Cluster, *, settings: FlightSettings, kubeconfig: Path | None = None
+) -> AsyncIterator[Deck]:
+    """A deck whose inventory and records are followed.
+
+    Args:
+        cluster: the cluster.
+        settings: of the flights.
+        kubeconfig: by default sleeper's own.
+    """
     clock = SystemClock()
     recorder = NullRecorder()
     client = await KubeClient.connect(
-        kubeconfig=cluster.kubeconfig("sleeper"),
+        kubeconfig=kubeconfig or cluster.kubeconfig("sleeper"),
         clock=clock,
         user_agent="sleeper/test",
         request_timeout_seconds=5.0,

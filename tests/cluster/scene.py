@@ -155,6 +155,21 @@ def replica(identity: str, *, kubeconfig: Path) -> dict[str, Any]:
 
 
 @asynccontextmanager
+async def behind_proxy(cluster: Cluster, directory: Path) -> AsyncIterator[tuple[FaultProxy, Path]]:
+    """A proxy in front of the API server, and sleeper's kubeconfig through it."""
+    async with FaultProxy.started(
+        upstream=cluster.apiserver,
+        upstream_ca=cluster.pki("ca.crt"),
+        cert=cluster.pki("kube-apiserver.crt"),
+        key=cluster.pki("kube-apiserver.key"),
+    ) as proxy:
+        proxied = directory / "proxied.yaml"
+        text = cluster.kubeconfig("sleeper").read_text()
+        proxied.write_text(text.replace(cluster.apiserver, proxy.url))
+        yield proxy, proxied
+
+
+@asynccontextmanager
 async def furnished(
     cluster: Cluster,
     space: LiveSpace,
@@ -165,15 +180,7 @@ async def furnished(
 ) -> AsyncIterator[Scene]:
     """Furnish a Space and start a daemon behind a proxy of its own."""
     await apply(cluster, space, *SHIPPED)
-    async with FaultProxy.started(
-        upstream=cluster.apiserver,
-        upstream_ca=cluster.pki("ca.crt"),
-        cert=cluster.pki("kube-apiserver.crt"),
-        key=cluster.pki("kube-apiserver.key"),
-    ) as proxy:
-        proxied = tmp_path / "proxied.yaml"
-        text = cluster.kubeconfig("sleeper").read_text()
-        proxied.write_text(text.replace(cluster.apiserver, proxy.url))
+    async with behind_proxy(cluster, tmp_path) as (proxy, proxied):
         daemon = new_daemon(replica("the-one", kubeconfig=proxied) | dict(overrides or {}))
         await daemon.start()
 
