@@ -101,11 +101,6 @@ def disown_ops(live: JsonObject, owners: Iterable[FieldOwner]) -> tuple[JsonOp, 
     return (*preconditions, *additions, *removals, *appended)
 
 
-def manager_of(live: JsonObject, path: str) -> str | None:
-    """Name of a field manager other than ours that holds a field, or None."""
-    return next((owner.manager for owner in owners_of(live, [path])), None)
-
-
 def _entries(live: JsonObject) -> Sequence[JsonObject]:
     found = resolve(live, _ROOT)
     return found if isinstance(found, Sequence) else ()

@@ -1,151 +1,40 @@
-"""Sleep and wake against the model API server, with every way of dying in between."""
+"""Sleep and wake against the model API server: the plain way, and the owner's hand."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from metrics.core.refs import SpaceRef
 from metrics.instruments import NullRecorder
 from sleeper.control.flight_result import FlightResult, FlightSettings
 from sleeper.control.flights import Flights
-from sleeper.core.jsonpatch import JsonOp
 from sleeper.core.names import EPOCH, POWER_STATE, RESTORE
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
-from sleeper.core.verdict import Verdict, VerdictKind
-from sleeper.kube.errors import Forbidden, KubeError, OutcomeUnknown
-from tests.support.modelapi import Json, ModelApi, ModelRecords
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-SPACE = SpaceRef(uid="space-uid", name="team-a", tenant="tenant-a")
-IDLE = Verdict(kind=VerdictKind.FALL_ASLEEP, reason=Reason.IDLE, message="idle", sleep_horizon=NOW)
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class FixedClock:
-    """Wall time stands; monotonic time moves when asked, so deadlines end waits."""
-
-    def __init__(self) -> None:
-        self._ticks = 0.0
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> float:
-        self._ticks += 0.001
-        return self._ticks
-
-
-class HeardEvents:
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    async def record(self, *, reason: str, **_: object) -> None:
-        self.reasons.append(reason)
-
-
-def model() -> ModelApi:
-    return ModelApi(
-        namespace={
-            "metadata": {
-                "name": SPACE.name,
-                "uid": SPACE.uid,
-                "labels": {"sleeper.dev/tenant": SPACE.tenant},
-            }
-        }
-    )
-
-
-def workload(kind: str, name: str, replicas: int = 2, **spec: Any) -> Json:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": {"replicas": replicas, "template": {}, **spec},
-    }
-
-
-def mixed_space() -> ModelApi:
-    api = model()
-    api.create(workload("Deployment", "web", 3))
-    api.create(workload("Deployment", "off", 0))
-    api.create(
-        workload(
-            "StatefulSet", "db", 2, persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete"}
-        )
-    )
-    api.objects["Deployment", "web"]["metadata"]["annotations"] = {"owner": "team-a"}
-    api.scale("Deployment", "web", 4)
-    return api
-
-
-def flights(api: ModelApi, *, may_write: Callable[[float], bool] = lambda _s: True) -> Flights:
-    return Flights(
-        client=api,
-        records=ModelRecords(api),
-        spaces=api,
-        clock=FixedClock(),
-        recorder=NullRecorder(),
-        events=HeardEvents(),
-        may_write=may_write,
-        settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=5),
-    )
-
-
-def essence(api: ModelApi) -> dict[tuple[str, str], Json]:
-    """Everything of the objects that a wake has to bring back; generation and order move on."""
-    found = {}
-    for key, live in api.objects.items():
-        plain = copy.deepcopy(live)
-        plain["metadata"].pop("generation")
-        plain["metadata"]["managedFields"].sort(key=json.dumps)
-        found[key] = plain
-    return found
-
-
-def replicas(api: ModelApi) -> dict[str, int]:
-    return {name: live["spec"]["replicas"] for (_, name), live in api.objects.items()}
-
-
-async def until_dead(work: Any) -> None:
-    """A process that may die on the way."""
-    try:
-        await work
-    except* Killed:
-        pass
-
-
-async def settle(api: ModelApi, *, want: PowerState) -> FlightResult:
-    """What the verdict loop does: go on with what is on record until the Space is as wanted."""
-    for _ in range(10):
-        deck = flights(api)
-        record = ModelRecords(api).all().get(SPACE.uid)
-        if want is PowerState.ASLEEP and (record is None or record.phase is not PowerState.WAKING):
-            result = await deck.sleep(SPACE, IDLE)
-        else:
-            result = await deck.wake(SPACE.uid, Reason.TOUCHED)
-        record = ModelRecords(api).all().get(SPACE.uid)
-        if (record.phase if record else PowerState.AWAKE) is want:
-            return result
-    raise AssertionError(f"not {want}: {result}")
-
-
-# -- the plain way --------------------------------------------------------------------------------
+from sleeper.kube.errors import Forbidden
+from tests.control.deck import (
+    IDLE,
+    SLEEP_WRITES,
+    SPACE,
+    FixedClock,
+    HeardEvents,
+    after_effect,
+    essence,
+    flights,
+    mixed_space,
+    model,
+    replicas,
+    settle,
+    sleep_once,
+    strike,
+    until_dead,
+    workload,
+)
+from tests.support.modelapi import ModelApi, ModelRecords
 
 
 async def test_a_sleep_stops_every_pod_and_a_wake_leaves_no_trace() -> None:
@@ -215,145 +104,6 @@ async def test_objects_stop_in_reverse_start_order_and_start_in_order() -> None:
     order = ["patch deployments/first", "patch deployments/second", "patch deployments/third"]
     assert started == order
     assert stopped == order[::-1]
-
-
-# -- dying ----------------------------------------------------------------------------------------
-
-
-def count_writes(run: Callable[[ModelApi], Any]) -> int:
-    api = mixed_space()
-    asyncio.run(run(api))
-    return len(api.writes)
-
-
-async def sleep_once(api: ModelApi) -> None:
-    assert (await flights(api).sleep(SPACE, IDLE)).ok
-
-
-async def wake_once(api: ModelApi) -> None:
-    await sleep_once(api)
-    api.writes.clear()
-    assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
-
-
-def strike(api: ModelApi, number: int, how: Callable[[Callable[[], Any]], Any]) -> None:
-    """From now on, the write of that number goes wrong."""
-    counter = iter(range(10_000))
-    api.fault = lambda _name, write: how(write) if next(counter) == number else write()
-
-
-def before_effect(_write: Callable[[], Any]) -> Any:
-    raise Killed
-
-
-def after_effect(write: Callable[[], Any]) -> Any:
-    write()
-    raise Killed
-
-
-SLEEP_WRITES = count_writes(sleep_once)
-WAKE_WRITES = count_writes(wake_once)
-MOMENTS = pytest.mark.parametrize("moment", [before_effect, after_effect])
-
-
-@MOMENTS
-@pytest.mark.parametrize("then", [PowerState.ASLEEP, PowerState.AWAKE])
-@pytest.mark.parametrize("number", range(SLEEP_WRITES))
-async def test_a_sleep_that_dies_at_any_write_converges_and_everything_comes_back(
-    number: int, then: PowerState, moment: Callable[[Callable[[], Any]], Any]
-) -> None:
-    api = mixed_space()
-    before = essence(api)
-    strike(api, number, moment)
-    await until_dead(flights(api).sleep(SPACE, IDLE))
-    api.fault = lambda _name, write: write()
-
-    await settle(api, want=then)
-
-    if then is PowerState.ASLEEP:
-        assert set(replicas(api).values()) == {0}
-        assert len(api.stored) == 1
-        await settle(api, want=PowerState.AWAKE)
-    assert essence(api) == before
-    assert api.stored == {}
-
-
-@MOMENTS
-@pytest.mark.parametrize("number", range(WAKE_WRITES))
-async def test_a_wake_that_dies_at_any_write_is_finished_by_the_next_process(
-    number: int, moment: Callable[[Callable[[], Any]], Any]
-) -> None:
-    api = mixed_space()
-    before = essence(api)
-    await sleep_once(api)
-    strike(api, number, moment)
-    await until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED))
-    api.fault = lambda _name, write: write()
-
-    await settle(api, want=PowerState.AWAKE)
-
-    assert essence(api) == before
-    assert api.stored == {}
-
-
-@pytest.mark.parametrize("landed", [True, False])
-@pytest.mark.parametrize("number", range(1, SLEEP_WRITES))
-async def test_a_lost_answer_of_any_write_of_a_sleep_is_looked_into(
-    number: int, landed: bool
-) -> None:
-    api = mixed_space()
-    before = essence(api)
-
-    def lose(write: Callable[[], Any]) -> Any:
-        if landed:
-            write()
-        raise OutcomeUnknown("the connection was lost")
-
-    strike(api, number, lose)
-    await flights(api).sleep(SPACE, IDLE)
-    api.fault = lambda _name, write: write()
-    await settle(api, want=PowerState.ASLEEP)
-    assert set(replicas(api).values()) == {0}
-    await settle(api, want=PowerState.AWAKE)
-    assert essence(api) == before
-
-
-@pytest.mark.parametrize(
-    ("number", "then"),
-    [
-        *((number, PowerState.ASLEEP) for number in range(SLEEP_WRITES)),
-        *((number, PowerState.AWAKE) for number in range(1, SLEEP_WRITES)),
-    ],
-)
-async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int, then: PowerState) -> None:
-    api = mixed_space()
-    before = essence(api)
-    held: list[Callable[[], Any]] = []
-
-    def hold(write: Callable[[], Any]) -> Any:
-        held.append(write)
-        raise Killed
-
-    strike(api, number, hold)
-    await until_dead(flights(api).sleep(SPACE, IDLE))
-    api.fault = lambda _name, write: write()
-    await settle(api, want=then)
-    await settle(api, want=PowerState.AWAKE)
-
-    for write in held:
-        try:
-            write()
-        except KubeError:
-            continue
-    if ModelRecords(api).all():  # it was the record itself
-        assert (await flights(api).sleep(SPACE, IDLE)).reason is Reason.LATE_WRITE
-        assert api.stored == {}
-    deck = flights(api)
-    assert not deck.has_late_writes(SPACE.name)
-    assert essence(api) == before
-
-
-# -- the owner's hand, denied writes, the Lease ---------------------------------------------------
 
 
 def deny(name: str, *, times: int = 1000) -> Callable[[str, Callable[[], Any]], Any]:
@@ -602,154 +352,3 @@ async def test_a_wake_ends_a_sleep_that_is_under_way() -> None:
     assert woken[0].result() == woken[1].result(), "the second joined the first"
     assert woken[0].result().ok
     assert essence(api) == before
-
-
-# -- late and forged notes ------------------------------------------------------------------------
-
-
-async def test_a_write_that_lands_after_its_sleep_is_over_is_undone_without_a_record() -> None:
-    api = mixed_space()
-    before = essence(api)
-    await sleep_once(api)
-    api.stored.clear()  # as if the sleep were long over
-    deck = flights(api)
-
-    assert deck.has_late_writes(SPACE.name)
-    await deck.undo_late(SPACE.name)
-
-    assert not deck.has_late_writes(SPACE.name)
-    assert essence(api) == before
-
-
-async def test_a_watch_that_lags_behind_the_record_undoes_nothing() -> None:
-    api = mixed_space()
-    await sleep_once(api)
-
-    class Lagging(ModelRecords):
-        def all(self) -> dict[str, Any]:
-            return {}
-
-    deck = Flights(
-        client=api,
-        records=Lagging(api),
-        spaces=api,
-        clock=FixedClock(),
-        recorder=NullRecorder(),
-        events=HeardEvents(),
-        may_write=lambda _s: True,
-        settings=FlightSettings(),
-    )
-    assert deck.has_late_writes(SPACE.name)
-    await deck.undo_late(SPACE.name)
-    assert set(replicas(api).values()) == {0}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"fields": {"/spec/replicas": 1_000_000}},
-        {"fields": {"/spec/replicas": "4"}},
-        {"fields": {"/spec/replicas": True}},
-        {"fields": {"/spec/template/spec/hostNetwork": True}},
-        {"uid": "another"},
-        {"space": "another"},
-        {"epoch": -1},
-        {"v": 2},
-        {"extra": 1},
-    ],
-)
-async def test_a_forged_note_is_not_believed_and_the_record_brings_the_object_back(
-    change: Json,
-) -> None:
-    api = mixed_space()
-    before = essence(api)
-    await sleep_once(api)
-    annotations = api.objects["Deployment", "web"]["metadata"]["annotations"]
-    annotations[RESTORE] = json.dumps(json.loads(annotations[RESTORE]) | change)
-
-    assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
-
-    assert {k: v["spec"] for k, v in essence(api).items()} == {
-        k: v["spec"] for k, v in before.items()
-    }
-    assert RESTORE not in api.objects["Deployment", "web"]["metadata"]["annotations"]
-
-
-# -- any Space, any death -------------------------------------------------------------------------
-
-_WORKLOADS = st.lists(
-    st.tuples(
-        st.sampled_from(["Deployment", "StatefulSet"]),
-        st.integers(0, 3),
-        st.sampled_from(["Delete", "Retain"]),
-        st.booleans(),
-        st.integers(-1, 1),
-        st.booleans(),
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    workloads=_WORKLOADS,
-    deaths=st.lists(
-        st.tuples(
-            st.integers(0, 25),
-            st.sampled_from([before_effect, after_effect]),
-            st.sampled_from([PowerState.ASLEEP, PowerState.AWAKE]),
-        ),
-        max_size=4,
-    ),
-)
-def test_whatever_dies_and_however_often_the_space_comes_back_as_it_was(
-    workloads: list[tuple[str, int, str, bool, int, bool]],
-    deaths: list[tuple[int, Callable[[Callable[[], Any]], Any], PowerState]],
-) -> None:
-    api = model()
-    for i, (kind, count, when_scaled, annotated, wave, scaled) in enumerate(workloads):
-        policy = {"whenScaled": when_scaled}
-        spec = {"persistentVolumeClaimRetentionPolicy": policy} if kind == "StatefulSet" else {}
-        live = api.create(workload(kind, f"w{i}", count, **spec))
-        if annotated or wave:
-            live["metadata"]["annotations"] = {"sleeper.dev/wave": str(wave)}
-        if scaled:
-            api.scale(kind, f"w{i}", count)
-    before = essence(api)
-
-    async def live_through() -> None:
-        for number, moment, then in deaths:
-            strike(api, number, moment)
-            deck = flights(api)
-            if then is PowerState.ASLEEP:
-                await until_dead(deck.sleep(SPACE, IDLE))
-            else:
-                await until_dead(deck.wake(SPACE.uid, Reason.TOUCHED))
-        api.fault = lambda _name, write: write()
-        await settle(api, want=PowerState.AWAKE)
-
-    asyncio.run(live_through())
-    assert essence(api) == before
-    assert api.stored == {}
-
-
-def test_operations_of_a_patch_begin_with_their_preconditions() -> None:
-    api = mixed_space()
-    seen: list[tuple[JsonOp, ...]] = []
-    original = api.json_patch
-
-    async def spy(path: str, ops: Any) -> bytes:
-        if path.startswith("/apis/"):
-            seen.append(tuple(ops))
-        return await original(path, ops)
-
-    api.json_patch = spy  # type: ignore[method-assign]
-    asyncio.run(wake_once(api))
-    assert seen
-    for ops in seen:
-        kinds = [op.op for op in ops]
-        tests = kinds.count("test")
-        assert kinds[:2] == ["test", "test"]
-        assert all(kind == "test" for kind in kinds[: min(tests, 2)])
-        assert not [op for op in ops if "resourceVersion" in op.path]
