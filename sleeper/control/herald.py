@@ -16,7 +16,7 @@ from sleeper.control.assess import Assessment
 from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
 from sleeper.core import names
 from sleeper.core.objects import Namespace, SpaceObjects
-from sleeper.core.policy import Desired, PolicyNote
+from sleeper.core.policy import PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
@@ -73,12 +73,9 @@ class Herald:
         )
         return True
 
-    async def release(self, assessment: Assessment) -> bool:
-        """Turn ``desired: asleep`` back to ``auto``; True once that has surely been written."""
-        namespace = assessment.objects.namespace
-        if assessment.reading.policy.desired.value is not Desired.ASLEEP:
-            return True
-        return await self._write(namespace.metadata.name, {names.DESIRED: None})
+    async def release(self, assessment: Assessment) -> None:
+        """Turn ``desired: asleep`` back to ``auto``; asked again until the watch shows it."""
+        await self._write(assessment.objects.namespace.metadata.name, {names.DESIRED: None})
 
     async def publish(self, assessment: Assessment) -> None:
         """Bring annotations up to date; warn once of each thing that cannot be read."""

@@ -98,8 +98,8 @@ class Herald(Protocol):
         """Bring the namespace's annotations up to date and warn of what cannot be read."""
         ...
 
-    async def release(self, assessment: Assessment) -> bool:
-        """Turn ``desired: asleep`` back to ``auto``; True once that has surely been written."""
+    async def release(self, assessment: Assessment) -> None:
+        """Turn ``desired: asleep`` back to ``auto``; asked again until the watch shows it."""
         ...
 
 
@@ -235,8 +235,12 @@ class VerdictLoop:
         uid = assessment.snapshot.space.uid
         airborne = self._flights.airborne(uid)
         if assessment.page.release_pending and assessment.record is None:
-            self._start(f"release/{uid}", self._release(name, assessment))
-        elif verdict.kind is VerdictKind.WAKE_UP:
+            # Until the watch shows it: what was written a moment ago may not have come back yet.
+            if assessment.reading.policy.desired.value is Desired.ASLEEP:
+                self._start(f"release/{uid}", self._release(name, assessment))
+                return
+            assessment.page.release_pending = False
+        if verdict.kind is VerdictKind.WAKE_UP:
             if airborne is not PowerState.WAKING:
                 self._start(f"wake/{uid}", self._wake(name, assessment))
         elif verdict.kind is VerdictKind.FALL_ASLEEP:
@@ -322,12 +326,9 @@ class VerdictLoop:
             self._news.set()
 
     async def _release(self, name: str, seen: Assessment) -> None:
-        if await self._herald.release(seen):
-            seen.page.release_pending = False
-            self.tell(name)
-        else:
-            self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
-            self._news.set()
+        await self._herald.release(seen)
+        self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
+        self._news.set()
 
     async def _undo_late(self, name: str) -> None:
         await self._flights.undo_late(name)

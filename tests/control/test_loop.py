@@ -1,0 +1,370 @@
+"""The verdict loop: decisions, book and board are real, flights are only noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from metrics.core.activity import SpaceActivity
+from metrics.core.refs import SpaceRef
+from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
+from metrics.recorder import NullRecorder
+from sleeper.control.assess import Assessment, Assessor
+from sleeper.control.book import SpaceBook
+from sleeper.control.flight_result import FlightResult
+from sleeper.control.loop import LoopSettings, VerdictLoop
+from sleeper.control.signals import ActivityListener, SignalBoard
+from sleeper.core import names
+from sleeper.core.objects import Deployment, Metadata, Namespace, ScalableSpec, SpaceObjects
+from sleeper.core.policy import PolicyDefaults
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import FreedRequests, SleepRecord
+from sleeper.core.verdict import Verdict
+from tests.support.eventually import eventually
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+CREATED = "2026-03-01T00:00:00Z"
+MARKER = "looked-at-after-all-others"
+LONG_AGO = START - timedelta(days=1)
+
+
+@dataclass
+class SetClock:
+    """A clock that stands until it is set."""
+
+    at: datetime = START
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+
+@dataclass
+class Api:
+    """A signal that says what it is told to."""
+
+    clock: SetClock
+    unknown: str | None = None
+    activities: dict[str, SpaceActivity] = field(default_factory=dict)
+    listeners: list[ActivityListener] = field(default_factory=list)
+
+    def view(self, now: datetime) -> SignalView:
+        return SignalView(
+            name=SignalName.API,
+            watermark=now,
+            last_gap_end=LONG_AGO,
+            unknown_because=self.unknown,
+        )
+
+    def activity(self, space_name: str) -> SpaceActivity | None:
+        return self.activities.get(space_name)
+
+    def subscribe(self, listener: ActivityListener) -> None:
+        self.listeners.append(listener)
+
+    def touch(self, name: str) -> None:
+        activity = Activity(
+            at=self.clock.now(),
+            signal=SignalName.API,
+            source="cp-1",
+            actor=ActorClass.HUMAN,
+            verb="get",
+            resource="pods",
+        )
+        self.activities[name] = SpaceActivity.of(activity)
+        for listener in self.listeners:
+            listener(name, activity)
+
+
+@dataclass
+class Cluster:
+    """Inventory and records, in memory."""
+
+    objects: dict[str, SpaceObjects] = field(default_factory=dict)
+    records: dict[str, SleepRecord] = field(default_factory=dict)
+    synced: bool = True
+    turns: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def space(self, name: str) -> SpaceObjects | None:
+        if name == MARKER:
+            self.turns.set()
+        return self.objects.get(name)
+
+    def all(self) -> Mapping[str, SleepRecord]:
+        return self.records
+
+
+@dataclass
+class NotedFlights:
+    """Flights that only say which ones were started."""
+
+    world: World
+    flown: list[tuple[str, str, Reason]] = field(default_factory=list)
+    fails: bool = False
+
+    def airborne(self, space_uid: str) -> PowerState | None:
+        return None
+
+    async def sleep(self, space: SpaceRef, verdict: Verdict) -> FlightResult:
+        self.flown.append(("sleep", space.name, verdict.reason))
+        if self.fails:
+            return FlightResult(ok=False, reason=Reason.WRITE_DENIED, message="no")
+        assert verdict.sleep_horizon is not None
+        self.world.scale(space.name, 0)
+        self.world.cluster.records[space.uid] = SleepRecord(
+            space_uid=space.uid,
+            space_name=space.name,
+            tenant=space.tenant,
+            epoch=1,
+            phase=PowerState.ASLEEP,
+            reason=verdict.reason,
+            horizon=verdict.sleep_horizon,
+            decided_at=self.world.clock.now(),
+            entries=(),
+            freed=FreedRequests(cpu_millis=1, memory_bytes=1, pods=1),
+            sleeping_since=self.world.clock.now(),
+        )
+        return FlightResult(ok=True, reason=verdict.reason, message="")
+
+    async def wake(self, space_uid: str, reason: Reason) -> FlightResult:
+        record = self.world.cluster.records.pop(space_uid)
+        self.world.scale(record.space_name, 2)
+        self.flown.append(("wake", record.space_name, reason))
+        return FlightResult(ok=True, reason=reason, message="")
+
+    def has_late_writes(self, space_name: str) -> bool:
+        return False
+
+    async def undo_late(self, space_name: str) -> None:
+        raise AssertionError("there are none")
+
+
+@dataclass
+class NotedHerald:
+    """Tells nobody, but notes what it would have."""
+
+    told: list[str] = field(default_factory=list)
+    works: bool = True
+
+    async def give_notice(self, assessment: Assessment) -> bool:
+        self.told.append(f"notice {assessment.snapshot.space.name}")
+        return self.works
+
+    async def publish(self, assessment: Assessment) -> None:
+        self.told.append(f"publish {assessment.snapshot.space.name}")
+
+    async def release(self, assessment: Assessment) -> None:
+        self.told.append(f"release {assessment.snapshot.space.name}")
+
+
+class World:
+    """One loop and everything around it."""
+
+    def __init__(self, *, leading: bool = True, **defaults: object) -> None:
+        self.clock = SetClock()
+        self.cluster = Cluster()
+        self.api = Api(self.clock)
+        self.leading = leading
+        self.flights = NotedFlights(self)
+        self.herald = NotedHerald()
+        self.powers: list[tuple[str, PowerState]] = []
+        self.book = SpaceBook({})
+        board = SignalBoard({SignalName.API: self.api}, None)
+        self.loop = VerdictLoop(
+            assessor=Assessor(
+                inventory=self.cluster,
+                records=self.cluster,
+                board=board,
+                book=self.book,
+                routes=None,
+                defaults=replace(
+                    PolicyDefaults(sleep_after=timedelta(hours=1), notice=timedelta()),
+                    **defaults,
+                ),
+                protected_because=lambda _name: None,
+            ),
+            board=board,
+            book=self.book,
+            flights=self.flights,
+            herald=self.herald,
+            names_of_all=lambda: list(self.cluster.objects),
+            leading=lambda: self.leading,
+            power_changed=lambda space, state, _at, _freed=None: self.powers.append(
+                (space.name, state)
+            ),
+            clock=self.clock,
+            recorder=NullRecorder(),
+            settings=LoopSettings(retry_backoff=timedelta(minutes=5)),
+        )
+        board.subscribe([self.loop.on_activity])
+
+    def add(self, name: str, **annotations: str) -> None:
+        """A Space with one running Deployment."""
+        given = {f"{names.GROUP}/{key.replace('_', '-')}": v for key, v in annotations.items()}
+        meta = Metadata(
+            name=name,
+            uid=f"uid-{name}",
+            creation_timestamp=CREATED,
+            labels={names.LABEL_TENANT: "t"},
+            annotations=given,
+        )
+        self.cluster.objects[name] = SpaceObjects(namespace=Namespace(metadata=meta))
+        self.scale(name, 2)
+        self.loop.tell(name)
+
+    def scale(self, name: str, replicas: int) -> None:
+        web = Deployment(
+            metadata=Metadata(name="web", namespace=name, uid=f"uid-{name}-web"),
+            spec=ScalableSpec(replicas=replicas),
+        )
+        namespace = self.cluster.objects[name].namespace
+        self.cluster.objects[name] = SpaceObjects(namespace=namespace, deployments=(web,))
+
+    def later(self, **by: float) -> None:
+        """Time passes, and the loop is told of something so that it looks at the clock at once."""
+        self.clock.at += timedelta(**by)
+        self.loop.tell_all()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.get_running_loop().create_task(self.loop.run())  # cancelled below
+        try:
+            await self.settled()  # the clocks of new Spaces begin at the loop's first look
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def flown(self, *expected: tuple[str, str, Reason]) -> None:
+        await eventually(
+            lambda: self.flights.flown == list(expected), within=5, what=f"flown: {expected}"
+        )
+
+    async def settled(self) -> None:
+        """Wait until the loop has taken two turns after everything that it was told of."""
+        for _ in range(2):
+            self.cluster.turns.clear()
+            self.loop.tell(MARKER)
+            async with asyncio.timeout(5):
+                await self.cluster.turns.wait()
+            await asyncio.sleep(0)
+
+
+async def test_a_space_sleeps_when_idle_and_a_touch_wakes_it() -> None:
+    world = World()
+    world.add("a")
+    async with world.running():
+        world.later(hours=1, seconds=1)
+        await world.flown(("sleep", "a", Reason.IDLE))
+        world.later(minutes=1)
+        world.api.touch("a")
+        await world.flown(("sleep", "a", Reason.IDLE), ("wake", "a", Reason.TOUCHED))
+    assert world.powers[0] == ("a", PowerState.AWAKE)
+    assert ("a", PowerState.ASLEEP) in world.powers
+
+
+async def test_only_the_leader_puts_to_sleep_but_any_replica_wakes() -> None:
+    world = World(leading=False)
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await world.settled()
+        assert world.flights.flown == []
+        world.leading = True
+        world.later(seconds=1)
+        await world.flown(("sleep", "a", Reason.IDLE))
+        world.leading = False
+        world.later(minutes=1)
+        world.api.touch("a")
+        await world.flown(("sleep", "a", Reason.IDLE), ("wake", "a", Reason.TOUCHED))
+
+
+async def test_sleep_waits_until_the_notice_was_surely_given_and_has_run() -> None:
+    world = World(notice=timedelta(minutes=10))
+    world.herald.works = False
+    world.add("a")
+    async with world.running():
+        world.later(hours=3)
+        await eventually(lambda: "notice a" in world.herald.told, within=5)
+        world.later(hours=1)
+        await world.settled()
+        assert world.flights.flown == [], "a notice that could not be written is no notice"
+        world.herald.works = True
+        world.later(seconds=1)
+        await eventually(lambda: world.book.pages()["uid-a"].noticed_at, within=5)
+        world.later(minutes=9)
+        await world.settled()
+        assert world.flights.flown == []
+        world.later(minutes=1)
+        await world.flown(("sleep", "a", Reason.IDLE))
+
+
+async def test_a_blind_signal_keeps_every_space_up_until_it_sees_again() -> None:
+    world = World()
+    world.add("a")
+    world.api.unknown = "CanaryMissing"
+    async with world.running():
+        world.later(hours=5)
+        await world.settled()
+        assert world.flights.flown == []
+        world.api.unknown = None
+        await world.flown(("sleep", "a", Reason.IDLE))
+
+
+async def test_a_failed_sleep_is_not_tried_again_at_once_and_ever_later() -> None:
+    world = World()
+    world.flights.fails = True
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await eventually(lambda: len(world.flights.flown) == 1, within=5)
+        world.later(minutes=4, seconds=59)
+        await world.settled()
+        assert len(world.flights.flown) == 1
+        world.later(seconds=2)
+        await eventually(lambda: len(world.flights.flown) == 2, within=5)
+        world.later(minutes=9)
+        await world.settled()
+        assert len(world.flights.flown) == 2
+        world.later(minutes=2)
+        await eventually(lambda: len(world.flights.flown) == 3, within=5)
+
+
+async def test_a_touch_turns_desired_asleep_back_before_it_could_sleep_again() -> None:
+    world = World()
+    world.add("a", desired="asleep")
+    async with world.running():
+        await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
+        world.later(minutes=1)
+        world.api.touch("a")
+        await eventually(lambda: "release a" in world.herald.told, within=5)
+        await world.settled()
+    assert world.flights.flown == [
+        ("sleep", "a", Reason.DESIRED_ASLEEP),
+        ("wake", "a", Reason.TOUCHED),
+    ]
+
+
+async def test_observe_mode_starts_no_flight_and_tells_nobody() -> None:
+    world = World()
+    world.add("a", mode="observe")
+    world.add("b")
+    async with world.running():
+        world.later(hours=2)
+        await world.flown(("sleep", "b", Reason.IDLE))
+        await world.settled()
+    assert [told for told in world.herald.told if told.endswith(" a")] == []
+
+
+async def test_a_loop_that_takes_no_turn_is_called_stuck() -> None:
+    world = World()
+    assert world.loop.stuck_because() is None
+    world.loop.consider_due()
+    world.clock.at += timedelta(seconds=61)
+    assert world.loop.stuck_because() == "no turn for 61 s"
