@@ -20,7 +20,7 @@ from sleeper.core.policy import PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
-from sleeper.kube.errors import KubeError
+from sleeper.kube.errors import Conflict, KubeError
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ class Herald:
             verdict=verdict,
             last_activity=assessment.snapshot.last_activity,
         )
-        if not await self._write(namespace.metadata.name, changes):
+        if not await self._write_beside(namespace, changes):
             return False
         when = verdict.next_transition
         await self._events.record(
@@ -75,7 +75,8 @@ class Herald:
 
     async def release(self, assessment: Assessment) -> None:
         """Turn ``desired: asleep`` back to ``auto``; asked again until the watch shows it."""
-        await self._write(assessment.objects.namespace.metadata.name, {names.DESIRED: None})
+        name = assessment.objects.namespace.metadata.name
+        await self._write(name, {names.DESIRED: None})
 
     async def publish(self, assessment: Assessment) -> None:
         """Bring annotations up to date; warn once of each thing that cannot be read."""
@@ -86,7 +87,7 @@ class Herald:
             verdict=assessment.verdict,
             last_activity=assessment.snapshot.last_activity,
         )
-        await self._write(namespace.metadata.name, changes)
+        await self._write_beside(namespace, changes)
         await self._warn(namespace, assessment)
 
     async def _warn(self, namespace: Namespace, assessment: Assessment) -> None:
@@ -110,11 +111,23 @@ class Herald:
                 type="Warning",
             )
 
-    async def _write(self, name: str, changes: dict[str, str | None]) -> bool:
+    async def _write_beside(self, seen: Namespace, changes: dict[str, str | None]) -> bool:
+        """Write beside the state that was seen only.
+
+        A sleep may have begun since: "Awake" next to its epoch would tell whoever goes on with it
+        that it is over.
+        """
+        return await self._write(seen.metadata.name, changes, only_at=seen.metadata.resource_version)
+
+    async def _write(
+        self, name: str, changes: dict[str, str | None], *, only_at: str | None = None
+    ) -> bool:
         if not changes:
             return True
         try:
-            await write_annotations(self._client, name, changes)
+            await write_annotations(self._client, name, changes, only_at=only_at)
+        except Conflict:
+            return False  # the change that it met brings the next verdict, and this again
         except KubeError as error:
             log.warning("annotations_not_written", space=name, error=str(error))
             return False

@@ -87,11 +87,28 @@ def wanted_annotations(
 
 
 async def write_annotations(
-    client: NamespacePatcher, name: str, changes: Mapping[str, str | None]
+    client: NamespacePatcher,
+    name: str,
+    changes: Mapping[str, str | None],
+    *,
+    only_at: str | None = None,
 ) -> None:
-    """Merge-patch annotations of a namespace; None removes one."""
-    body = {"metadata": {"annotations": dict(changes)}}
-    await client.merge_patch(f"/api/v1/namespaces/{name}", body)
+    """Merge-patch annotations of a namespace; None removes one.
+
+    Args:
+        client: who writes.
+        name: the namespace.
+        changes: annotations by key.
+        only_at: the ``resourceVersion`` at which the changes are true; at any other one the API
+            server refuses them with a Conflict.
+
+    Raises:
+        KubeError: it could not be written.
+    """
+    metadata: dict[str, object] = {"annotations": dict(changes)}
+    if only_at is not None:
+        metadata["resourceVersion"] = only_at
+    await client.merge_patch(f"/api/v1/namespaces/{name}", {"metadata": metadata})
 
 
 def _parse(value: str | None) -> datetime | None:

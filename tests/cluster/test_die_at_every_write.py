@@ -143,3 +143,22 @@ async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
     await scene.asleep()
     await scene.want("awake")
     await scene.awake()
+
+
+async def test_an_awake_that_lands_after_a_sleep_began_does_not_turn_it_back(scene: Scene) -> None:
+    said = {"path": f"/namespaces/{scene.space.name}[?]", "body": '"Awake"'}
+    late = await scene.proxy.hold(times=1, **said)
+    await scene.space.annotate(**{"power-state": None})
+    await late.fired()
+    death = await scene.proxy.kill(
+        pid=scene.daemon.pid, at="before", skip=4, times=1, **scene.writes
+    )
+    await scene.want("asleep")
+    await death.fired()
+    await scene.daemon.until_ended()
+    await scene.lands(late)
+
+    await scene.daemon.start()
+    await scene.asleep()
+    await scene.want("awake")
+    await scene.awake()
