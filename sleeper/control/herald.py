@@ -117,7 +117,8 @@ class Herald:
         A sleep may have begun since: "Awake" next to its epoch would tell whoever goes on with it
         that it is over.
         """
-        return await self._write(seen.metadata.name, changes, only_at=seen.metadata.resource_version)
+        meta = seen.metadata
+        return await self._write(meta.name, changes, only_at=meta.resource_version)
 
     async def _write(
         self, name: str, changes: dict[str, str | None], *, only_at: str | None = None

@@ -63,7 +63,12 @@ async def meter(cluster: Cluster, database: Database) -> AsyncIterator[Meter]:
             settings=MeterSettings(flush_interval_seconds=0.2),
         )
         running = [tasks.create_task(inventory.run()), tasks.create_task(meter.run())]
-        await eventually(lambda: inventory.synced, within=20, what="synced")
+
+        async def took_over() -> bool:
+            async with database.read() as connection:
+                return bool(await store.select_spans(connection))
+
+        await eventually(took_over, within=20, what="the meter took over")
         yield meter
         for task in running:
             task.cancel()
