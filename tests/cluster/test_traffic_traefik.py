@@ -55,17 +55,27 @@ async def objects_of(api: Api, name: str) -> SpaceObjects:
     )
 
 
+async def answers(cluster: Cluster, host: str) -> bool:
+    """Whether a Pod answers one request through Traefik."""
+    async with (
+        ClientSession() as session,
+        session.get(cluster.ingress, headers={"Host": host}) as response,
+    ):
+        return response.status == 200 and "pod" in json.loads(await response.text())
+
+
 async def visit(cluster: Cluster, host: str) -> None:
     """One request through Traefik that a Pod answers; Traefik needs a moment to know a route."""
+    await eventually(lambda: answers(cluster, host), within=30, what=f"{host} answers")
 
-    async def answered() -> bool:
-        async with (
-            ClientSession() as session,
-            session.get(cluster.ingress, headers={"Host": host}) as response,
-        ):
-            return response.status == 200 and "pod" in json.loads(await response.text())
 
-    await eventually(answered, within=30, what=f"{host} answers")
+async def nothing_catches_all(cluster: Cluster) -> None:
+    """Wait until no route that another test has left takes what no rule takes."""
+
+    async def refused() -> bool:
+        return not await answers(cluster, "nobody-knows.test")
+
+    await eventually(refused, within=30, what="no catch-all is left")
 
 
 def with_port(manifest: dict[str, Any], port: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +168,7 @@ async def test_a_visit_is_seen_and_a_restarted_traefik_is_a_gap(
     cluster: Cluster, api: Api, space: LiveSpace, prometheus: Prometheus, tmp_path: Path
 ) -> None:
     host = f"{space.name}.test"
+    await nothing_catches_all(cluster)
     await space.create(deployment("web"), service("web"), ingress("web", host=host))
     clock = SystemClock()
     async with await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'sleeper.db'}") as database:
