@@ -73,6 +73,7 @@ def scene(
         async with FaultProxy.started(upstream=cluster.prometheus) as proxy:
             daemon = new_daemon({"traffic_signal": {"prometheus_url": proxy.url}})
             await daemon.start()
+            await sees(daemon)
             yield Scene(daemon=daemon, routed=routed, control=control, proxy=proxy)
             await daemon.stop()
 
@@ -83,6 +84,15 @@ async def let_sleep(scene: Scene) -> None:
     """From now on both may sleep."""
     for space in (scene.control, scene.routed):
         await space.annotate(sleep_after=f"{SLEEP_AFTER.total_seconds():.0f}s")
+
+
+async def sees(daemon: Daemon) -> None:
+    """Wait until the daemon has seen the ingress: a young Prometheus has not scraped it yet."""
+
+    async def seen() -> bool:
+        return 'signal_watermark_timestamp_seconds{signal="traffic"' in await daemon.metrics()
+
+    await eventually(seen, within=30, what="the daemon sees the ingress")
 
 
 async def says_blind(scene: Scene, reason: str) -> None:
