@@ -1,0 +1,107 @@
+"""``sleeper run`` does not start on what it cannot work with, and says so in a sentence."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleeper.cli.exits import ExitCode
+from sleeper.store.engine import Database
+
+Config = Mapping[str, Any]
+
+
+def run(tmp_path: Path, config: Config) -> subprocess.CompletedProcess[str]:
+    """The real program, with an API server that it must not get as far as."""
+    kubeconfig = tmp_path / "never-read"
+    document = {
+        "api_signal": {"enabled": False},
+        "kubernetes": {"kubeconfig": str(kubeconfig)},
+    } | dict(config)
+    path = tmp_path / "sleeper.yaml"
+    path.write_text(json.dumps(document))
+    return subprocess.run(
+        [sys.executable, "-m", "sleeper", "run", "--config", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+
+
+def sentences(ran: subprocess.CompletedProcess[str], code: ExitCode) -> list[str]:
+    """What it said before it ended; nothing but sentences."""
+    assert ran.returncode == code, ran.stderr
+    assert ran.stdout == ""
+    lines = ran.stderr.splitlines()
+    assert all(line.startswith("sleeper: ") for line in lines), ran.stderr
+    return [line.removeprefix("sleeper: ") for line in lines]
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A database of ours."""
+    file = tmp_path / "sleeper.db"
+    await (await Database.open(f"sqlite+aiosqlite:///{file}")).close()
+    return file
+
+
+def with_database(tmp_path: Path, url: str) -> str:
+    (sentence,) = sentences(run(tmp_path, {"database": {"url": url}}), ExitCode.ERROR)
+    return sentence
+
+
+def test_a_locked_database_is_said_at_start(tmp_path: Path, path: Path) -> None:
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        sentence = with_database(tmp_path, f"sqlite+aiosqlite:///{path}")
+    finally:
+        holder.close()
+    assert str(path) in sentence
+    assert "is locked by another process: stop it" in sentence
+
+
+def test_a_read_only_database_is_said_at_start(tmp_path: Path, path: Path) -> None:
+    sentence = with_database(tmp_path, f"sqlite+aiosqlite:///file:{path}?mode=ro&uri=true")
+    assert str(path) in sentence
+    assert "is read-only: give this user the right to write" in sentence
+
+
+def test_a_schema_from_the_future_is_said_at_start(tmp_path: Path, path: Path) -> None:
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = 'from-2031'")
+    raw.close()
+    sentence = with_database(tmp_path, f"sqlite+aiosqlite:///{path}")
+    assert "from-2031" in sentence
+    assert "newer sleeper" in sentence
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"lease": {"durations_seconds": 15}}, "unknown setting; did you mean duration_seconds?"),
+        (
+            {"lease": {"duration_seconds": 8}},
+            "lease.duration_seconds (8) must be more than lease.renew_deadline_seconds (10)",
+        ),
+        (
+            {"defaults": {"sleep_after": "10m", "notice": "15m"}},
+            "defaults.notice (900 s) must be less than defaults.sleep_after (600 s)",
+        ),
+    ],
+    ids=["unknown", "lease", "notice"],
+)
+def test_unknown_and_contradictory_settings_are_refused_at_start(
+    tmp_path: Path, config: Config, said: str
+) -> None:
+    (sentence,) = sentences(run(tmp_path, config), ExitCode.BAD_CONFIG)
+    assert said in sentence
