@@ -208,7 +208,7 @@ class KubeClient:
         Raises:
             Gone: the resource version is no longer kept; most servers accept the watch and say
                 so in its first line, an event of type ERROR.
-            KubeTimeout: the stream fell silent.
+            KubeTimeout: the server did not accept it in time, or the stream fell silent.
         """
         query = {
             **(params or {}),
@@ -219,7 +219,9 @@ class KubeClient:
         }
         request = Request(method="GET", path=path, params=query)
         silence = silence_seconds or timeout_seconds + self._request_timeout
-        async with self._transport.stream(request, silence_seconds=silence) as lines:
+        async with self._transport.stream(
+            request, accept_seconds=self._request_timeout, silence_seconds=silence
+        ) as lines:
             yield b""
             async for line in lines:
                 yield line

@@ -94,19 +94,19 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, request: Request, *, silence_seconds: float
+        self, request: Request, *, accept_seconds: float, silence_seconds: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Lines of a 2xx answer without an end of its own.
 
         The context is entered when the server has accepted the request.
 
         Raises:
-            KubeTimeout: not a byte for ``silence_seconds``.
+            KubeTimeout: not accepted in ``accept_seconds``, or not a byte for ``silence_seconds``.
         """
         limits = aiohttp.ClientTimeout(
             total=None, sock_connect=self._connect_timeout, sock_read=silence_seconds
         )
-        async with self._exchange(request, limits) as answer:
+        async with self._exchange(request, limits, accept_seconds=accept_seconds) as answer:
             yield _lines(answer, request)
 
     async def renew_credentials(self, *, refused: str | None) -> None:
@@ -127,7 +127,11 @@ class Transport:
 
     @asynccontextmanager
     async def _exchange(
-        self, request: Request, limits: aiohttp.ClientTimeout
+        self,
+        request: Request,
+        limits: aiohttp.ClientTimeout,
+        *,
+        accept_seconds: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {**self._headers, **request.headers}
         if authorization := await self.authorization():
@@ -136,17 +140,18 @@ class Transport:
             headers["Content-Type"] = request.content_type
         url = URL(f"{self._configuration.host}{request.path}", encoded=True)
         with _lost_answers(request):
-            answer = await self._session.request(
-                request.method,
-                url.update_query(request.params) if request.params else url,
-                data=request.body,
-                headers=headers,
-                timeout=limits,
-                allow_redirects=False,
-                proxy=self._configuration.proxy,
-                proxy_headers=self._configuration.proxy_headers,
-                server_hostname=self._configuration.tls_server_name,
-            )
+            async with asyncio.timeout(accept_seconds):
+                answer = await self._session.request(
+                    request.method,
+                    url.update_query(request.params) if request.params else url,
+                    data=request.body,
+                    headers=headers,
+                    timeout=limits,
+                    allow_redirects=False,
+                    proxy=self._configuration.proxy,
+                    proxy_headers=self._configuration.proxy_headers,
+                    server_hostname=self._configuration.tls_server_name,
+                )
         async with answer:
             if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 raise await _refusal(answer, request)

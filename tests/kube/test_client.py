@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -26,6 +27,7 @@ from sleeper.kube.errors import (
     Undecodable,
 )
 from sleeper.telemetry.clock import SystemClock
+from tests.kube.conftest import PATIENCE_SECONDS
 from tests.kube.scripted import (
     Handler,
     ScriptedServer,
@@ -240,6 +242,18 @@ async def test_a_stream_that_falls_silent_ends_in_a_timeout(
             client.watch(PATH, resource_version="1", timeout_seconds=60, silence_seconds=0.3)
         ) as stream:
             assert [line async for line in stream]
+
+
+async def test_a_watch_that_is_never_accepted_is_given_up_like_any_request(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(hang)
+    async with asyncio.timeout(3 * PATIENCE_SECONDS):
+        with pytest.raises(KubeTimeout):
+            async with aclosing(
+                client.watch(PATH, resource_version="1", timeout_seconds=60)
+            ) as stream:
+                assert [line async for line in stream]
 
 
 async def test_a_json_patch_is_sent_as_the_standard_says(
