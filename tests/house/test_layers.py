@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def lint_imports(directory: Path) -> subprocess.CompletedProcess[str]:
 def test_the_tree_keeps_every_contract(tree: Path) -> None:
     ran = lint_imports(tree)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_violation_of_every_contract_is_planted() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contracts = {contract["name"] for contract in rules["contracts"]}
+    assert contracts == {contract for contract, _, _ in IMPORT_VIOLATIONS}
 
 
 @pytest.mark.parametrize(("contract", "module", "line"), IMPORT_VIOLATIONS)
