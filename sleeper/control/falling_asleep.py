@@ -277,7 +277,12 @@ class Sleep:
     async def _stop(self, results: tuple[Result, ...]) -> FlightResult:
         assert self._record is not None
         if self._turned_back_by is not None:
-            return FlightResult(ok=False, reason=self._turned_back_by, message="it is wanted again")
+            return FlightResult(
+                ok=False,
+                reason=self._turned_back_by,
+                message="it is wanted again",
+                gave_way=True,
+            )
         if self._moved_on:
             return self._superseded(self._record)
         for result in results:
@@ -302,7 +307,8 @@ class Sleep:
 
     def _superseded(self, record: SleepRecord) -> FlightResult:
         reason = record.wake_reason or Reason.TOUCHED
-        return FlightResult(ok=False, reason=reason, message="a wake has overtaken it")
+        message = "a wake has overtaken it"
+        return FlightResult(ok=False, reason=reason, message=message, gave_way=True)
 
     # -- the record ------------------------------------------------------------------------------
 

@@ -36,9 +36,11 @@ class FlightResult:
         reason: why it ended like that.
         message: one sentence for people; names what was left and who denied it.
         left: the objects that are not where the plan wanted them.
+        gave_way: a sleep ended for another flight of the Space, which is no failure of its own.
     """
 
     ok: bool
     reason: Reason
     message: str
     left: tuple[Result, ...] = ()
+    gave_way: bool = False

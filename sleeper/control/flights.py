@@ -83,7 +83,10 @@ class Flights:
         """Put the Space to sleep, or go on with a sleep that is on record."""
         if self.airborne(space.uid) is not None:
             return FlightResult(
-                ok=False, reason=Reason.BACKING_OFF, message="a flight is under way already"
+                ok=False,
+                reason=Reason.BACKING_OFF,
+                message="a flight is under way already",
+                gave_way=True,
             )
         flight = Sleep(
             space=space,

@@ -297,7 +297,7 @@ class VerdictLoop:
         page.noticed_at = None
         if outcome.ok:
             page.retry_sleep_at, page.failures = None, 0
-        elif self._flights.airborne(space.uid) is None:
+        elif not outcome.gave_way:
             page.failures += 1
             doublings = min(page.failures - 1, 5)
             page.retry_sleep_at = self._clock.now() + self._settings.retry_backoff * 2**doublings

@@ -107,13 +107,18 @@ class NotedFlights:
     world: World
     flown: list[tuple[str, str, Reason]] = field(default_factory=list)
     fails: bool = False
+    joins: bool = False
+    _joined: bool = False
 
     def airborne(self, space_uid: str) -> PowerState | None:
-        return None
+        """WAKING once, when a wake has joined the undoing of a sleep that failed."""
+        joined, self._joined = self._joined, False
+        return PowerState.WAKING if joined else None
 
     async def sleep(self, space: SpaceRef, verdict: Verdict) -> FlightResult:
         self.flown.append(("sleep", space.name, verdict.reason))
         if self.fails:
+            self._joined = self.joins
             return FlightResult(ok=False, reason=Reason.WRITE_DENIED, message="no")
         assert verdict.sleep_horizon is not None
         self.world.scale(space.name, 0)
@@ -334,6 +339,19 @@ async def test_a_failed_sleep_is_not_tried_again_at_once_and_ever_later() -> Non
         assert len(world.flights.flown) == 2
         world.later(minutes=2)
         await eventually(lambda: len(world.flights.flown) == 3, within=5)
+
+
+async def test_a_sleep_has_failed_also_if_a_wake_joined_its_undoing() -> None:
+    world = World()
+    world.flights.fails = world.flights.joins = True
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await eventually(lambda: len(world.flights.flown) == 1, within=5)
+        await world.settled()
+        world.later(minutes=4, seconds=59)
+        await world.settled()
+        assert len(world.flights.flown) == 1
 
 
 async def test_a_touch_turns_desired_asleep_back_before_it_could_sleep_again() -> None:
