@@ -174,38 +174,45 @@ async def test_what_cannot_be_brought_back_yet_holds_the_space_and_explain_says_
     assert "CronJob/report" in json.dumps(await explained(daemon, held))
 
 
+UNREADABLE = {
+    "sleep-after": ("soon", "expected a duration such as `90m`"),
+    "timezone": ("Mars/Olympus", "expected an IANA time zone"),
+    "awake-hours": ("Mon-Fry", "expected `Mon-Fri 08:00-19:00; Sat 10:00-14:00`"),
+}
+
+
 async def test_an_annotation_that_cannot_be_read_is_named_in_an_event_and_nothing_sleeps(
-    api: Api, new_space: Callable[..., Any], daemon: Daemon
+    api: Api, new_space: Callable[..., Any], new_daemon: DaemonFactory
 ) -> None:
-    broken = {
-        "sleep-after": "soon",
-        "timezone": "Mars/Olympus",
-        "awake-hours": "Mon-Fry 08:00-19:00",
-    }
+    """Neither at once, though it is asked for, nor by the short idle time of the configuration."""
+    daemon = new_daemon({"defaults": {"sleep_after": "6s"}})
+    await daemon.start()
     await sees(daemon)
-    spaces: dict[str, LiveSpace] = {}
-    for key, value in broken.items():
-        spaces[key] = await new_space(**{key.replace("-", "_"): value})
-        await spaces[key].create(WEB)
     control: LiveSpace = await new_space()
-    await control.create(WEB)
+    spaces: dict[str, LiveSpace] = {}
+    for key, (value, _) in UNREADABLE.items():
+        spaces[key] = await new_space(**{key.replace("-", "_"): value})
     for one in (*spaces.values(), control):
-        await runs(one)
-        await one.annotate(desired="asleep")
+        await one.create(WEB)
+    await spaces["timezone"].annotate(desired="asleep")
     await becomes(control, "Asleep", number=0)
 
-    async def notes() -> list[str]:
-        found = await api.items("/apis/events.k8s.io/v1/events")
+    async def notes(space: LiveSpace) -> list[str]:
+        found = await api.items(f"/apis/events.k8s.io/v1/namespaces/{space.name}/events")
         return [event["note"] for event in found if event.get("type") == "Warning"]
 
-    for key, value in broken.items():
-        assert (await spaces[key].annotations())["reason"] == "PolicyInvalid"
-        assert await pods(spaces[key]) == 2
+    for key, (value, form) in UNREADABLE.items():
+        space = spaces[key]
 
-        async def told(key: str = key, value: str = value) -> bool:
-            return any(f"sleeper.dev/{key}" in note and value in note for note in await notes())
+        async def told(key: str = key, value: str = value, form: str = form) -> bool:
+            said = await notes(spaces[key])
+            return any(f"sleeper.dev/{key}" in s and repr(value) in s and form in s for s in said)
 
-        await eventually(told, within=10, what=f"an Event names {key} and {value}")
+        await eventually(told, within=10, what=f"an Event names {key}, {value} and what it expects")
+        counted = f'sleeper_policy_problems_total{{key="sleeper.dev/{key}"}} 1.0'
+        assert counted in await daemon.metrics()
+        assert (await space.annotations())["reason"] == "PolicyInvalid"
+        assert await pods(space) == 2
 
 
 async def test_mode_observe_decides_and_touches_nothing(
