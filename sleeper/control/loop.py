@@ -62,6 +62,11 @@ class FlightOutcome(Protocol):
         """One sentence for people."""
         ...
 
+    @property
+    def gave_way(self) -> bool:
+        """Whether a sleep ended for another flight of the Space: no failure of its own."""
+        ...
+
 
 class FlightDeck(Protocol):
     """The flights, as the loop starts them; implemented by :mod:`sleeper.control.flights`."""
