@@ -306,6 +306,22 @@ def clock_stepped(sight: ServerSight, *, before: datetime, now: datetime) -> Cha
     return _with_gaps(began_anew, [Gap(reason=GapReason.CLOCK_STEP, since=None, until=until)])
 
 
+def ahead_of(sight: ServerSight, now: datetime, limits: SightLimits) -> datetime | None:
+    """The latest instant of the proofs, where it lies in the future; None: none does.
+
+    Proofs of the future were stored before the clock was set back while nobody was there to see
+    it. They would outlast every canary that is missing now.
+    """
+    last, loss = sight.last_return, sight.loss
+    instants = [
+        sight.blind_since,
+        None if last is None else max(last.sent_at, last.returned_at),
+        None if loss is None else max(loss.sent_at, loss.received_at),
+    ]
+    latest = max((at for at in instants if at is not None), default=now)
+    return latest if latest > now + limits.max_clock_step else None
+
+
 def blindness(
     sight: ServerSight, now: datetime, limits: SightLimits
 ) -> tuple[Blindness, str] | None:

@@ -72,11 +72,19 @@ class ApiSignalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Flushed:
-    """What a committed flush found, to be published at once and without waiting."""
+    """What a committed flush found, to be published at once and without waiting.
+
+    Attributes:
+        sights: state of each API server.
+        gaps: those that were found, with their API server.
+        others: activity that other sinks have stored.
+        others_run: other sinks are running.
+    """
 
     sights: Mapping[str, ServerSight]
     gaps: tuple[tuple[str, Gap], ...]
     others: Mapping[str, SpaceActivity]
+    others_run: bool
 
 
 class ApiSignal:
@@ -135,6 +143,7 @@ class ApiSignal:
         self._readings: list[tuple[str, LossReading]] = []
         self._sights: Mapping[str, ServerSight] = {}
         self._read_until: datetime | None = None
+        self._others_ran = False
         self._flushed_at: float | None = None
 
     # What the verdict loop asks
@@ -284,8 +293,9 @@ class ApiSignal:
             before = _decode(stored.get(name))
             sight = before or watermark.first_sight(now)
             gaps: list[Gap] = []
-            if stepped_from is not None:
-                sight, more = watermark.clock_stepped(sight, before=stepped_from, now=now)
+            stepped = stepped_from or watermark.ahead_of(sight, now, self._limits)
+            if stepped is not None:
+                sight, more = watermark.clock_stepped(sight, before=stepped, now=now)
                 gaps.extend(more)
             if roll.died:
                 sight = watermark.sink_died(sight, now)
@@ -313,8 +323,10 @@ class ApiSignal:
             for name, gap in found
         ]
         await store.add_gaps(connection, SignalName.API, rows)
-        others = await self._read_others(connection, now, alone=not (roll.others or roll.died))
-        return _Flushed(sights=sights, gaps=tuple(found), others=others)
+        # One that has ended cleanly since the last roll stored its last events in doing so.
+        alone = not (roll.others or roll.died or self._others_ran)
+        others = await self._read_others(connection, now, alone=alone)
+        return _Flushed(sights=sights, gaps=tuple(found), others=others, others_run=roll.others)
 
     async def _read_others(
         self, connection: store.Connection, now: datetime, *, alone: bool
@@ -333,6 +345,7 @@ class ApiSignal:
     def _publish(self, flushed: _Flushed, now: datetime) -> None:
         self._sights = flushed.sights
         self._read_until = now
+        self._others_ran = flushed.others_run
         self._flushed_at = self._clock.monotonic()
         self.intake.learn(flushed.others)
         self.intake.forget_spaces(lambda name: not self._is_space(name))

@@ -364,6 +364,20 @@ async def test_two_replicas_share_what_they_see(
     assert stage.unknown is None
 
 
+async def test_what_a_replica_saw_in_its_last_second_is_read_after_its_clean_end(
+    stage: Stage, database: Database, clock: HandClock
+) -> None:
+    other = Stage(database, clock, identity="two")
+    await other.signal.start()
+    await stage.signal.flush()
+    clock.tick(1)
+    other.receive(body([event(at=clock.now(), namespace="team-b")]))
+    await other.signal.close()
+    clock.tick(1)
+    await stage.signal.flush()
+    assert stage.signal.activity("team-b") == other.signal.activity("team-b")
+
+
 async def test_the_watermark_waits_for_a_replica_that_does_not_flush(
     stage: Stage, database: Database, clock: HandClock
 ) -> None:
@@ -403,6 +417,24 @@ async def test_a_step_of_our_clock_is_a_gap_that_ends_on_the_later_side(
     clock.tick(1)
     await stage.probe()
     assert stage.unknown is None
+
+
+async def test_a_clock_set_back_while_we_were_down_is_a_gap(
+    stage: Stage, database: Database, clock: HandClock
+) -> None:
+    before = clock.now()
+    await stage.signal.close()
+    clock.wall -= timedelta(hours=1)
+    again = Stage(database, clock)
+    again.server.hold = True
+    await again.signal.start()
+    await again.probe(times=2)
+    assert again.unknown == Blindness.CANARY_MISSING
+    assert again.gap_end is not None
+    assert again.gap_end >= before - timedelta(seconds=10)  # the last proof of the old time line
+    again.server.hold = False
+    await again.probe(times=10)
+    assert again.unknown is None
 
 
 async def test_an_api_server_whose_clock_is_off_is_unknown(stage: Stage) -> None:
