@@ -238,9 +238,11 @@ class TrafficSignal:
     ) -> None:
         """Commit a reading, and only then rely on it."""
         source = self._provider.name
-        self._progress = await traffic_memory.remember(
+        reached, found = await traffic_memory.remember(
             self._database, source, progress, gaps=gaps, activity=activity, now=now
         )
+        self._announce(found)
+        self._progress = reached
         self._stepped = False
         for gap in gaps:
             self._told[gap.reason] = gap.until

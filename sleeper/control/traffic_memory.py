@@ -53,8 +53,8 @@ async def remember(
     gaps: Sequence[store.StoredGap],
     activity: Mapping[str, SpaceActivity],
     now: datetime,
-) -> Progress:
-    """Commit one reading; the progress that holds afterwards.
+) -> tuple[Progress, dict[str, SpaceActivity]]:
+    """Commit one reading; the progress that holds afterwards, with activity that it rests on.
 
     Args:
         database: shared by all replicas.
@@ -65,7 +65,8 @@ async def remember(
         now: our clock.
 
     Another replica may have read further: its watermark is as true as its activity, which was
-    stored with it. One that lies in the future was stored before a clock was set back.
+    stored with it and is returned here, because the next reading begins behind it. A watermark
+    that lies in the future was stored before a clock was set back.
     """
     signal = SignalName.TRAFFIC
     async with database.begin() as connection:
@@ -78,7 +79,8 @@ async def remember(
         await store.merge_activity(connection, signal, activity, stored_at=now)
         await store.add_gaps(connection, signal, gaps)
         await store.save_sight(connection, signal, source, _sight(progress), stored_at=now)
-    return progress
+        found = await store.load_activity(connection, signal) if further else {}
+    return progress, found
 
 
 def _is_further(stored: Progress, reached: Progress, now: datetime) -> bool:

@@ -41,17 +41,14 @@ async def save(
     database: Database, progress: Progress, *gaps: store.StoredGap, now: float
 ) -> Progress:
     reached = replace(progress, gap_end=max(one.until for one in gaps))
-    return await remember(database, "traefik", reached, gaps=gaps, activity={}, now=at(now))
+    saved, _ = await remember(database, "traefik", reached, gaps=gaps, activity={}, now=at(now))
+    return saved
 
 
-async def test_nothing_is_known_at_first(database: Database) -> None:
-    assert await recall(database, "traefik") == (Progress(), {})
-
-
-async def test_a_reading_is_recalled_exactly_with_its_activity(database: Database) -> None:
-    used = SpaceActivity.of(
+def used(seconds: float) -> SpaceActivity:
+    return SpaceActivity.of(
         Activity(
-            at=at(7),
+            at=at(seconds),
             signal=SignalName.TRAFFIC,
             source="traefik",
             actor=ActorClass.WEB,
@@ -59,16 +56,24 @@ async def test_a_reading_is_recalled_exactly_with_its_activity(database: Databas
             resource="web",
         )
     )
-    saved = await remember(
+
+
+async def test_nothing_is_known_at_first(database: Database) -> None:
+    assert await recall(database, "traefik") == (Progress(), {})
+
+
+async def test_a_reading_is_recalled_exactly_with_its_activity(database: Database) -> None:
+    saved, found = await remember(
         database,
         "traefik",
         replace(read_to(10), gap_end=at(3)),
         gaps=[gap(3)],
-        activity={"team-a": used},
+        activity={"team-a": used(7)},
         now=at(11),
     )
+    assert found == {}
     assert saved == Progress(mark=read_to(10).mark, watermark=at(10), gap_end=at(3))
-    assert await recall(database, "traefik") == (saved, {"team-a": used})
+    assert await recall(database, "traefik") == (saved, {"team-a": used(7)})
     assert (await recall(database, "another"))[0] == Progress()
 
 
@@ -77,6 +82,14 @@ async def test_a_replica_that_lags_takes_over_what_another_has_read(database: Da
     saved = await save(database, read_to(10), gap(4), now=22)
     assert saved == Progress(mark=read_to(20).mark, watermark=at(20), gap_end=at(5))
     assert (await recall(database, "traefik"))[0] == saved
+
+
+async def test_who_goes_on_from_anothers_reading_knows_what_it_saw(database: Database) -> None:
+    for seconds, activity in ((20, {"team-a": used(18)}), (10, {})):
+        _, found = await remember(
+            database, "traefik", read_to(seconds), gaps=[], activity=activity, now=at(22)
+        )
+    assert found == {"team-a": used(18)}
 
 
 async def test_what_was_stored_before_the_clock_was_set_back_holds_nobody_up(
