@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -25,10 +25,14 @@ class Daemon:
     """``sleeper run`` with a configuration of its own.
 
     The process may be started, ended and started again on the same configuration and database.
+
+    Attributes:
+        program: what is started; a test may set a launcher of its own.
     """
 
     def __init__(self, *, directory: Path, config: Mapping[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.program: Sequence[str | Path] = (_SLEEPER,)
         self.config = config
         self.config_file = directory / "sleeper.yaml"
         self.config_file.write_text(json.dumps(config, indent=1))
@@ -58,7 +62,7 @@ class Daemon:
         assert not self.running, "one process at a time"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [_SLEEPER, "run", "--config", self.config_file],
+                [*self.program, "run", "--config", self.config_file],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -190,17 +194,18 @@ def daemon_config(
         },
         "api": {"listen": "127.0.0.1", "port": cluster.daemon_port},
     }
-    return _merged(config, overrides)
+    return merged(config, overrides)
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``over`` sets, mapping by mapping."""
+    result = dict(base)
     for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merged(merged[key], value)
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
         else:
-            merged[key] = value
-    return merged
+            result[key] = value
+    return result
 
 
 def end(daemon: Daemon) -> None:

@@ -48,8 +48,12 @@ class LiveSpace:
         return (await self.annotations()).get("power-state")
 
     async def pods(self) -> list[dict[str, Any]]:
-        """Its Pods, terminating ones included."""
-        return await self.api.items(f"/api/v1/namespaces/{self.name}/pods")
+        """Its Pods, terminating ones included.
+
+        Listed from outside: a request in the namespace would be a person's touch.
+        """
+        selector = f"fieldSelector=metadata.namespace%3D{self.name}"
+        return await self.api.items(f"/api/v1/pods?{selector}")
 
     async def ready_pods(self) -> int:
         """How many of its Pods are Ready and not on their way out."""
