@@ -71,18 +71,23 @@ class Scene:
     async def want(self, desired: str) -> None:
         await self.space.annotate(desired=desired)
 
-    async def asleep(self) -> None:
+    async def asleep(self, *, within: float = 40) -> None:
         """Wait until it sleeps, and see that it really does."""
-        await self._state("Asleep")
+        await self._state("Asleep", within=within)
         assert await self.space.pods() == []
         assert [(await self.space.get(m))["spec"]["replicas"] for m in SHIPPED] == [0, 0, 0]
 
-    async def awake(self) -> None:
+    async def awake(self, *, within: float = 40) -> None:
         """Wait until it is awake, and see that everything is as it was."""
-        await self._state("Awake", records=0)
+        await self._state("Awake", records=0, within=within)
         assert [essence(await self.space.get(m)) for m in SHIPPED] == self.before
         assert await claims_of(self.space) == self.claims
         await eventually(self._up, within=30, what="four Pods are Ready")
+
+    async def records(self) -> list[dict[str, Any]]:
+        """The sleep records of this Space."""
+        found = await self.space.api.items(RECORDS)
+        return [r for r in found if r["spec"]["spaceName"] == self.space.name]
 
     async def owner_applies(self) -> None:
         """Another image and other replicas from the owner; kubectl fails if it meets a conflict."""
@@ -97,15 +102,14 @@ class Scene:
     async def _up(self) -> bool:
         return await self.space.ready_pods() == 4
 
-    async def _state(self, state: str, *, records: int = 1) -> None:
+    async def _state(self, state: str, *, within: float, records: int = 1) -> None:
         async def there() -> bool:
-            found = await self.space.api.items(RECORDS)
-            ours = [r for r in found if r["spec"]["spaceName"] == self.space.name]
+            ours = await self.records()
             phases = {r["status"]["phase"] for r in ours}
             settled = not phases if records == 0 else phases == {state}
             return settled and await self.space.power_state() == state
 
-        await eventually(there, within=40, what=f"the Space is {state}")
+        await eventually(there, within=within, what=f"the Space is {state}")
 
     async def dies(self, number: int, moment: str, desired: str) -> None:
         """Kill the daemon at a write of what ``desired`` brings about, and start it again."""

@@ -120,11 +120,15 @@ async def test_a_write_of_a_wake_that_lands_in_the_next_sleep_wakes_nothing(
 async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
     scene: Scene, new_daemon: Callable[..., Daemon], number: int
 ) -> None:
+    """It goes on with that very sleep, by the same record; it does not undo and begin again."""
     lease = f"{LEASES}/{scene.daemon.config['lease']['name']}"
 
-    async def leads() -> bool:
+    async def leader() -> str:
         found = await scene.space.api.find(lease)
-        return found is not None and found["spec"]["holderIdentity"] == "the-one"
+        return "" if found is None else str(found["spec"]["holderIdentity"])
+
+    async def leads() -> bool:
+        return await leader() == "the-one"
 
     await eventually(leads, within=20, what="the first replica leads")
     standby = replica("the-other", kubeconfig=scene.cluster.kubeconfig("sleeper"))
@@ -139,8 +143,17 @@ async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
     await scene.want("asleep")
     await rule.fired()
     await scene.daemon.until_ended()
+    (begun,) = await scene.records()
+    assert begun["status"]["phase"] == "FallingAsleep"
+    assert await leader() == "the-one"
 
     await scene.asleep()
+    (finished,) = await scene.records()
+    assert finished["metadata"]["uid"] == begun["metadata"]["uid"]
+    assert finished["spec"]["epoch"] == begun["spec"]["epoch"]
+    assert finished["status"].get("wakeStartedAt") is None
+    assert await leader() == "the-other"
+    assert 'sleeper_transition_seconds_count{kind="wake"' not in await second.metrics()
     await scene.want("awake")
     await scene.awake()
 

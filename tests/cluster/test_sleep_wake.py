@@ -13,6 +13,7 @@ from devcluster.client import Cluster
 
 from sleeper.control.flight_result import FlightSettings
 from sleeper.core.reasons import Reason
+from tests.cluster.denial import MESSAGE, denied
 from tests.cluster.flying import Deck, flying
 from tests.support import manifests
 from tests.support.api import kubectl
@@ -180,119 +181,42 @@ async def test_the_same_scale_down_without_our_switch_loses_the_claims(
     await eventually(lost, within=60, what="the claims are gone")
 
 
-@pytest_asyncio.fixture
-async def deny(space: LiveSpace) -> AsyncIterator[Any]:
-    """``await deny(expression, kind)``: an admission policy in this Space, and how to lift it."""
-    api, name = space.api, f"deny-{space.name}"
-    root = "/apis/admissionregistration.k8s.io/v1"
-    paths = [
-        f"{root}/validatingadmissionpolicybindings",
-        f"{root}/validatingadmissionpolicies",
-    ]
-
-    async def lift() -> None:
-        for path in paths:
-            await api.delete(f"{path}/{name}")
-
-    async def order(expression: str, *, resource: str, probe: str) -> Any:
-        rule = {
-            "apiGroups": ["apps"],
-            "apiVersions": ["v1"],
-            "operations": ["UPDATE"],
-            "resources": [resource],
-        }
-        policy = {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": name},
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [rule]},
-                "validations": [{"expression": expression, "message": "not on my watch"}],
-            },
-        }
-        binding = {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {
-                "policyName": name,
-                "validationActions": ["Deny"],
-                "matchResources": {
-                    "namespaceSelector": {
-                        "matchLabels": {"kubernetes.io/metadata.name": space.name}
-                    }
-                },
-            },
-        }
-        await api.call("POST", paths[1], body=policy)
-        await api.call("POST", paths[0], body=binding)
-
-        async def in_force() -> bool:
-            try:
-                await api.call(
-                    "PATCH",
-                    f"/apis/apps/v1/namespaces/{space.name}/{resource}?dryRun=All".replace(
-                        "?", f"/{probe.split('|', maxsplit=1)[0]}?"
-                    ),
-                    content_type="application/merge-patch+json",
-                    body=json.loads(probe.split("|")[1]),
-                )
-            except AssertionError as refusal:
-                return "not on my watch" in str(refusal)
-            return False
-
-        await eventually(in_force, within=30, what="the policy is in force")
-        return lift
-
-    yield order
-    await lift()
-
-
 async def test_an_admission_policy_that_denies_one_write_of_a_sleep_leaves_all_as_it_was(
-    cluster: Cluster, space: LiveSpace, deck: Deck, deny: Any
+    cluster: Cluster, space: LiveSpace, deck: Deck
 ) -> None:
     await furnish(cluster, space)
     before = await essences(space)
-    await deny(
-        "object.spec.replicas > 0",
-        resource="statefulsets",
-        probe='db|{"spec": {"replicas": 0}}',
-    )
-
-    result = await deck.sleep(space)
+    async with denied(
+        space, DATABASE, unless="object.spec.replicas > 0", trial={"spec": {"replicas": 0}}
+    ):
+        result = await deck.sleep(space)
 
     assert not result.ok
     assert result.reason is Reason.WRITE_DENIED
     assert "StatefulSet/db" in result.message
     assert "admission" in result.message
-    assert "not on my watch" in result.message
+    assert MESSAGE in result.message
     assert await essences(space) == before
     assert await space.power_state() == "Awake"
     assert [r for r in await deck.records.list() if r.space_uid == space.uid] == []
 
 
 async def test_an_admission_policy_that_denies_one_write_of_a_wake_holds_up_nothing_else(
-    cluster: Cluster, space: LiveSpace, deck: Deck, deny: Any
+    cluster: Cluster, space: LiveSpace, deck: Deck
 ) -> None:
     await furnish(cluster, space)
     before = await essences(space)
     assert (await deck.sleep(space)).ok
-    lift = await deny(
-        "object.spec.replicas == 0",
-        resource="deployments",
-        probe='web|{"spec": {"replicas": 1}}',
-    )
+    async with denied(
+        space, WEB, unless="object.spec.replicas == 0", trial={"spec": {"replicas": 1}}
+    ):
+        result = await deck.wake(space)
 
-    result = await deck.wake(space)
-
-    assert not result.ok
-    assert result.reason is Reason.WAKE_INCOMPLETE
-    assert "Deployment/web" in result.message
-    assert (await space.get(DATABASE))["spec"]["replicas"] == 2
-    assert await space.power_state() == "Waking"
-
-    await lift()
+        assert not result.ok
+        assert result.reason is Reason.WAKE_INCOMPLETE
+        assert "Deployment/web" in result.message
+        assert (await space.get(DATABASE))["spec"]["replicas"] == 2
+        assert await space.power_state() == "Waking"
 
     async def woken() -> bool:
         return bool((await deck.wake(space)).ok)
