@@ -26,7 +26,7 @@ from sleeper.core.power import PowerState, Sleep
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.restore import owner_wake
-from sleeper.core.routes import route_names
+from sleeper.core.routes import route_versions
 from sleeper.core.snapshot import Hazard, Snapshot
 from sleeper.core.verdict import Verdict
 
@@ -88,9 +88,14 @@ def space_ref(namespace: Namespace, record: SleepRecord | None) -> SpaceRef:
     return SpaceRef(uid=meta.uid, name=meta.name, tenant=tenant)
 
 
-def rules_fingerprint(routes: Iterable[str], required: Iterable[SignalName]) -> str:
-    """What idleness is measured by: when it changes, the idle clock starts anew."""
-    text = ",".join(sorted(routes)) + "|" + ",".join(sorted(required))
+def rules_fingerprint(
+    routes: Iterable[str], uncarried: Iterable[str], required: Iterable[SignalName]
+) -> str:
+    """What idleness is measured by: when it changes, the idle clock starts anew.
+
+    A route that nothing we read carried has traffic that nobody saw, so becoming carried counts.
+    """
+    text = "|".join(",".join(sorted(part)) for part in (routes, uncarried, required))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -131,13 +136,18 @@ class Assessor:
         record = self._records.all().get(meta.uid)
         is_space = meta.label(names.LABEL_TENANT) is not None
         if not is_space and record is None:
+            self._book.forget(meta.uid)  # its use is not followed until it is a Space again
             return None
         space = space_ref(objects.namespace, record)
-        routes = route_names(objects)
+        routes = route_versions(objects)
+        uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
         reading = read_policy(meta.annotations or {}, self._defaults, has_routes=bool(routes))
+        required = reading.policy.required_signals.value
+        synced = self._inventory.synced  # half an inventory lacks routes
         page = self._book.page(
             meta.uid,
-            rules=rules_fingerprint(routes, reading.policy.required_signals.value),
+            rules=rules_fingerprint(routes, uncarried, required) if synced else None,
+            asleep=record is not None and record.sleeping_since is not None,
             now=now,
         )
         activity = self._board.activity(name)
@@ -147,10 +157,10 @@ class Assessor:
             is_space=is_space,
             terminating=meta.deletion_timestamp is not None,
             protected_because=self._protected_because(name),
-            inventory_synced=self._inventory.synced,
+            inventory_synced=synced,
             has_routes=bool(routes),
             sleepable=len(sleepable(objects)),
-            hazards=self._hazards(objects, record),
+            hazards=find_hazards(objects, record) + tuple(map(_unseen, uncarried)),
             streams=self._board.streams(name, now),
             signals=self._board.views(now) if views is None else views,
             last_activity=activity.latest if activity is not None else None,
@@ -173,17 +183,13 @@ class Assessor:
             record=record,
         )
 
-    def _hazards(self, objects: SpaceObjects, record: SleepRecord | None) -> tuple[Hazard, ...]:
-        found = find_hazards(objects, record)
-        uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
-        return found + tuple(
-            Hazard(
-                reason=Reason.NO_TRAFFIC_PROVIDER,
-                subject=route,
-                message=f"{route} is carried by nothing whose traffic we can read",
-            )
-            for route in uncarried
-        )
+
+def _unseen(route: str) -> Hazard:
+    return Hazard(
+        reason=Reason.NO_TRAFFIC_PROVIDER,
+        subject=route,
+        message=f"{route} is carried by nothing whose traffic we can read",
+    )
 
 
 def _sleep(record: SleepRecord | None) -> Sleep | None:

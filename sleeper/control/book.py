@@ -3,12 +3,15 @@
 Two facts survive a restart (when the present rules began, when it was last woken: table
 ``space_state``); the rest is rebuilt, always on the side of staying awake: a notice that was
 running begins anew, a back-off is forgotten only together with the failure that caused it.
+
+A Space that sleeps has no row. So its clock begins anew when it is next seen awake, whoever woke
+it: another replica, a process that died before it could save, or somebody without any daemon.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sleeper.core.policy import PolicyReading
@@ -25,6 +28,7 @@ class SpacePage:
         noticed_at: since when the owner has been told that sleep is near.
         retry_sleep_at: no sleep is tried before this instant, and failures in a row.
         release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
+        asleep: it was asleep when it was last looked at.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
     """
 
@@ -33,6 +37,7 @@ class SpacePage:
     retry_sleep_at: datetime | None = None
     failures: int = 0
     release_pending: bool = False
+    asleep: bool = False
     verdict: Verdict | None = None
     policy: PolicyReading | None = None
 
@@ -45,48 +50,63 @@ class SpaceBook:
         self._pages: dict[str, SpacePage] = {}
         self._unsaved: set[str] = set()
 
-    def page(self, uid: str, *, rules: str, now: datetime) -> SpacePage:
-        """The Space's page; where its rules are new or have changed, their clock starts now."""
+    def page(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+        """The Space's page; where its rules are new or have changed, their clock starts now.
+
+        Args:
+            uid: of the namespace.
+            rules: fingerprint of the present rules; None: not known at the moment.
+            asleep: it has been slept and is not awake again.
+            now: the instant of the look.
+        """
         page = self._pages.get(uid)
         if page is None:
             stored = self._stored.pop(uid, None)
-            page = SpacePage(state=stored or SpaceState(rules=rules, rules_since=now))
+            page = SpacePage(state=stored or SpaceState(rules=rules or "", rules_since=now))
             self._pages[uid] = page
             if stored is None:
                 self._unsaved.add(uid)
-        if page.state.rules != rules:
-            page.state = SpaceState(rules=rules, rules_since=now, woken_at=page.state.woken_at)
+        if rules is not None and page.state.rules != rules:
+            page.state = replace(page.state, rules=rules, rules_since=now)
             self._unsaved.add(uid)
+        if asleep is not page.asleep:
+            page.asleep = asleep
+            self._unsaved.add(uid)
+            if not asleep:
+                self.woken(uid, now)
         return page
-
-    def peek(self, uid: str) -> SpacePage | None:
-        """The Space's page if there is one."""
-        return self._pages.get(uid)
 
     def woken(self, uid: str, at: datetime) -> None:
         """Note that the Space was woken."""
         page = self._pages.get(uid)
         if page is not None:
-            state = page.state
-            page.state = SpaceState(rules=state.rules, rules_since=state.rules_since, woken_at=at)
+            page.state = replace(page.state, woken_at=at)
             page.noticed_at = None
             self._unsaved.add(uid)
 
-    def forget(self, uids: Iterable[str]) -> None:
-        """Drop the pages of namespaces that are gone."""
-        for uid in uids:
-            self._pages.pop(uid, None)
-            self._unsaved.discard(uid)
+    def forget(self, uid: str) -> None:
+        """Drop all that is known of a namespace that is gone, or is no Space any more."""
+        page, stored = self._pages.pop(uid, None), self._stored.pop(uid, None)
+        if page is not None or stored is not None:
+            self._unsaved.add(uid)
+
+    def uids(self) -> tuple[str, ...]:
+        """Every namespace of which something is known, by uid."""
+        return (*self._pages, *self._stored)
 
     def pages(self) -> Mapping[str, SpacePage]:
         """All pages, by namespace uid."""
         return self._pages
 
-    def take_unsaved(self) -> Mapping[str, SpaceState]:
-        """States that changed since the last call."""
-        taken = {uid: self._pages[uid].state for uid in self._unsaved if uid in self._pages}
+    def take_unsaved(self) -> Mapping[str, SpaceState | None]:
+        """States that changed since the last call; None: there must be no row."""
+        taken = {uid: self._row(uid) for uid in self._unsaved}
         self._unsaved.clear()
         return taken
+
+    def _row(self, uid: str) -> SpaceState | None:
+        page = self._pages.get(uid)
+        return None if page is None or page.asleep else page.state
 
     def put_back(self, uids: Iterable[str]) -> None:
         """Saving failed: offer these again at the next :meth:`take_unsaved`."""

@@ -47,8 +47,9 @@ class Bookkeeper:
     async def save(self) -> None:
         """Save what changed; what cannot be saved comes again with the next call."""
         if self._synced():
-            pages = self._book.pages()
-            self._book.forget([uid for uid in pages if self._namespace_of(uid) is None])
+            for uid in self._book.uids():
+                if self._namespace_of(uid) is None:
+                    self._book.forget(uid)
         unsaved = self._book.take_unsaved()
         if not unsaved:
             return

@@ -1,6 +1,7 @@
 """What must outlive a restart about a Space and stands nowhere in Kubernetes.
 
-Losing this table only makes Spaces sleep later: a Space without a row starts its clock now.
+Losing this table only makes Spaces sleep later: a Space without a row starts its clock now. One
+that is asleep has none.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from metrics.core.clock import from_micros, to_micros
+from metrics.store.tables import insert
 
 metadata = MetaData()
 
@@ -55,15 +56,18 @@ async def load(connection: AsyncConnection) -> Mapping[str, SpaceState]:
     }
 
 
-async def save(connection: AsyncConnection, states: Mapping[str, SpaceState]) -> None:
-    """Insert or replace the given rows."""
+async def save(connection: AsyncConnection, states: Mapping[str, SpaceState | None]) -> None:
+    """Insert, replace or (None) delete the given rows."""
     for uid, state in states.items():
+        if state is None:
+            await connection.execute(delete(space_state).where(space_state.c.space_uid == uid))
+            continue
         values = {
             "rules": state.rules,
             "rules_since_us": to_micros(state.rules_since),
             "woken_at_us": None if state.woken_at is None else to_micros(state.woken_at),
         }
-        statement = insert(space_state).values(space_uid=uid, **values)
+        statement = insert(connection, space_state).values(space_uid=uid, **values)
         await connection.execute(
             statement.on_conflict_do_update(index_elements=["space_uid"], set_=values)
         )

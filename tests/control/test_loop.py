@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace as replace_struct
+
 from metrics.core.activity import SpaceActivity
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
@@ -18,12 +20,20 @@ from sleeper.control.flight_result import FlightResult
 from sleeper.control.loop import LoopSettings, VerdictLoop
 from sleeper.control.signals import ActivityListener, SignalBoard
 from sleeper.core import names
-from sleeper.core.objects import Deployment, Metadata, Namespace, ScalableSpec, SpaceObjects
+from sleeper.core.objects import (
+    Deployment,
+    Metadata,
+    Namespace,
+    ScalableSpec,
+    Service,
+    ServiceSpec,
+    SpaceObjects,
+)
 from sleeper.core.policy import PolicyDefaults
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import FreedRequests, SleepRecord
-from sleeper.core.verdict import Verdict
+from sleeper.core.verdict import Verdict, VerdictKind
 from tests.support.eventually import eventually
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -367,6 +377,73 @@ async def test_a_touch_turns_desired_asleep_back_before_it_could_sleep_again() -
         ("sleep", "a", Reason.DESIRED_ASLEEP),
         ("wake", "a", Reason.TOUCHED),
     ]
+
+
+async def test_a_space_that_another_replica_woke_is_idle_from_then_on() -> None:
+    world = World(leading=False)
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await world.settled()
+        space = SpaceRef(uid="uid-a", name="a", tenant="t")
+        slept = Verdict(
+            kind=VerdictKind.FALL_ASLEEP, reason=Reason.IDLE, message="", sleep_horizon=START
+        )
+        await world.flights.sleep(space, slept)
+        world.later(hours=1)
+        await world.settled()
+        await world.flights.wake("uid-a", Reason.BREAK_GLASS)
+        done_by_the_other = tuple(world.flights.flown)
+        world.leading = True
+        world.later(minutes=59)
+        await world.settled()
+        assert world.flights.flown == [*done_by_the_other]
+        world.later(hours=1)
+        await world.flown(*done_by_the_other, ("sleep", "a", Reason.IDLE))
+
+
+async def test_a_space_that_lost_its_label_for_a_while_begins_anew() -> None:
+    world = World()
+    world.add("a")
+    labelled = world.cluster.objects["a"]
+    meta = replace_struct(labelled.namespace.metadata, labels={})
+    async with world.running():
+        world.later(minutes=50)
+        unlabelled = replace_struct(labelled.namespace, metadata=meta)
+        world.cluster.objects["a"] = replace_struct(labelled, namespace=unlabelled)
+        world.later(minutes=5)
+        await world.settled()
+        world.cluster.objects["a"] = labelled
+        world.later(minutes=10)
+        await world.settled()
+        world.later(minutes=50)
+        await world.settled()
+        assert world.flights.flown == [], "nobody followed its use while it was no Space"
+        world.later(minutes=10)
+        await world.flown(("sleep", "a", Reason.IDLE))
+
+
+async def test_half_an_inventory_does_not_start_the_clock_of_the_rules_anew() -> None:
+    world = World()
+    world.add("a")
+    whole = world.cluster.objects["a"]
+    lb = Service(metadata=Metadata(name="lb", uid="lb"), spec=ServiceSpec(type="LoadBalancer"))
+    world.cluster.objects["a"] = replace_struct(whole, services=(lb,))
+    async with world.running():
+        since = world.book.pages()["uid-a"].state.rules_since
+        world.cluster.synced = False
+        world.cluster.objects["a"] = whole
+        world.later(minutes=1)
+        await world.settled()
+        world.cluster.synced = True
+        world.cluster.objects["a"] = replace_struct(whole, services=(lb,))
+        world.later(minutes=1)
+        await world.settled()
+        assert world.book.pages()["uid-a"].state.rules_since == since
+        world.cluster.objects["a"] = whole
+        world.later(minutes=1)
+        await world.settled()
+        assert world.book.pages()["uid-a"].state.rules_since == world.clock.at
 
 
 async def test_observe_mode_starts_no_flight_and_tells_nobody() -> None:

@@ -3,12 +3,13 @@
 import msgspec
 
 from sleeper.core.objects import SpaceObjects
-from sleeper.core.routes import route_names
+from sleeper.core.routes import route_versions
 
 
 def test_ingresses_gateway_routes_and_load_balancers_are_routes_and_nothing_else_is():
     def named(name, **spec):
-        return {"metadata": {"name": name}, **({"spec": spec} if spec else {})}
+        meta = {"name": name, "uid": f"u-{name}", "generation": 2}
+        return {"metadata": meta, **({"spec": spec} if spec else {})}
 
     objects = msgspec.convert(
         {
@@ -23,4 +24,8 @@ def test_ingresses_gateway_routes_and_load_balancers_are_routes_and_nothing_else
         },
         SpaceObjects,
     )
-    assert route_names(objects) == ("Ingress/web", "Route/grpc", "Service/lb")
+    assert route_versions(objects) == (
+        "Ingress/web@u-web.2",
+        "Route/grpc@u-grpc.2",
+        "Service/lb@u-lb.2",
+    )
