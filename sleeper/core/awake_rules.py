@@ -12,7 +12,7 @@ from typing import Final
 
 from sleeper.core.case import Case, abstain, first_hold, later, soonest, stay_awake
 from sleeper.core.durations import Never, format_duration, format_instant
-from sleeper.core.idleness import idle_since, look
+from sleeper.core.idleness import Sight, idle_since, look
 from sleeper.core.policy import Desired
 from sleeper.core.reasons import Reason
 from sleeper.core.verdict import Verdict, VerdictKind
@@ -140,7 +140,8 @@ def _hours_ended(case: Case) -> Verdict | None:
     """The end of awake-hours as a sleep instant that has not been applied yet.
 
     On time it is applied whatever the activity. A missed one (nobody was there to apply it) only
-    where we can see that nobody came since. Of several missed ones only the latest counts.
+    where we can see that nobody came since, and whoever came later than we can see wakes it. Of
+    several missed ones only the latest counts.
     """
     hours = case.hours
     if hours is None or not case.policy.sleeps_when_hours_end:
@@ -152,26 +153,39 @@ def _hours_ended(case: Case) -> Verdict | None:
         return _await_hours_end(case)
     message = f"Its awake-hours ended at {format_instant(instant)}"
     missed_at = later(instant, ON_TIME)
-    recheck_at = case.next_edge
+    recheck_at, horizon = case.next_edge, case.now
     if case.now < missed_at:
         recheck_at = soonest(missed_at, recheck_at)
     else:
         required = case.policy.required_signals.value
-        if blind := look(case.snapshot, required, case.now).blind:
-            message += "; whether somebody came since cannot be seen: " + ", ".join(blind)
-            return abstain(Reason.SIGNALS_STALE, f"{message}.", recheck_at=recheck_at)
         if idle_since(case.snapshot, required).at > instant:
             return _await_hours_end(case, cursor=instant)
+        sight = look(case.snapshot, required, case.now)
+        if sight.horizon is None or sight.horizon <= instant:
+            return _unseen_since(case, instant, sight, message)
+        horizon = sight.horizon
     return _after_notice(
         case,
         due=instant,
         waiting=Reason.AWAKE_HOURS_ENDED,
         reason=Reason.AWAKE_HOURS_ENDED,
         message=message,
-        sleep_horizon=case.now,
+        sleep_horizon=horizon,
         recheck_at=recheck_at,
         cursor=instant,
     )
+
+
+def _unseen_since(case: Case, instant: datetime, sight: Sight, message: str) -> Verdict:
+    """Somebody may have come since the missed instant: nobody has seen that far."""
+    recheck_at = case.next_edge
+    if sight.horizon is None:
+        seen = f"cannot be seen: {', '.join(sight.blind)}"
+    else:
+        seen = f"is seen up to {format_instant(sight.horizon)} only"
+        recheck_at = soonest(later(case.now, instant - sight.horizon + _SOON), recheck_at)
+    message = f"{message}; whether somebody came since {seen}."
+    return abstain(Reason.SIGNALS_STALE, message, recheck_at=recheck_at)
 
 
 def _never(case: Case) -> Verdict | None:

@@ -262,6 +262,17 @@ def test_a_missed_end_is_applied_late_only_if_nobody_came_since():
     assert outcome(UNTIL_11, signals={}, **THIS_MORNING)[0] is VerdictKind.ABSTAIN
 
 
+def test_a_missed_end_waits_until_the_time_since_has_been_seen():
+    lagging = {SignalName.API: api(ENDED - minutes(3))}
+    found = verdict(UNTIL_11, signals=lagging, **THIS_MORNING)
+    assert (found.kind, found.reason) == (VerdictKind.ABSTAIN, Reason.SIGNALS_STALE)
+    assert found.recheck_at == NOW + minutes(3) + timedelta(seconds=1)
+
+
+def test_who_came_after_the_horizon_of_a_missed_end_is_not_lost():
+    assert verdict(UNTIL_11, **THIS_MORNING).sleep_horizon == NOW - minutes(5)
+
+
 def test_a_missed_end_is_applied_only_after_notice():
     late = policy({"awake-hours": "Wed 08:00-11:00"})
     found = verdict(late, **THIS_MORNING)
