@@ -112,7 +112,14 @@ def _sink_is_usable(config: Config) -> Iterator[str]:
 
 
 def _signals_exist(config: Config) -> Iterator[str]:
-    required = config.defaults.required_signals or frozenset()
+    required = config.defaults.required_signals
+    if required is None:
+        required = frozenset()
+    elif not required:
+        yield (
+            "defaults.required_signals is empty (0 signals): no data is not idleness, so name api, "
+            "traffic or both, or leave it out"
+        )
     if SignalName.API in required and not config.api_signal.enabled:
         yield "defaults.required_signals names api, but api_signal.enabled is false"
     url = config.traffic_signal.prometheus_url

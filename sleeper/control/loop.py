@@ -239,6 +239,9 @@ class VerdictLoop:
         verdict = assessment.verdict
         uid = assessment.snapshot.space.uid
         airborne = self._flights.airborne(uid)
+        if not verdict.notice and verdict.kind is not VerdictKind.FALL_ASLEEP:
+            # Also where another replica leads: what ended the notice may be over when we do.
+            assessment.page.noticed_at = None
         if assessment.page.release_pending and assessment.record is None:
             # Until the watch shows it: what was written a moment ago may not have come back yet.
             if assessment.reading.policy.desired.value is Desired.ASLEEP:
@@ -257,8 +260,6 @@ class VerdictLoop:
             if verdict.notice and assessment.page.noticed_at is None:
                 self._start(f"notice/{uid}", self._give_notice(name, assessment))
             else:
-                if not verdict.notice:
-                    assessment.page.noticed_at = None
                 self._start(f"publish/{uid}", self._herald.publish(assessment))
 
     def _observe(self, assessment: Assessment, now: datetime) -> None:

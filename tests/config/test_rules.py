@@ -74,6 +74,10 @@ CONTRADICTIONS: list[tuple[Mapping[str, Any], str]] = [
         "defaults.required_signals names traffic, but traffic_signal.prometheus_url is not set",
     ),
     (
+        {"defaults": {"required_signals": []}},
+        "defaults.required_signals is empty (0 signals): no data is not idleness",
+    ),
+    (
         {"traffic_signal": {"prometheus_url": "prometheus:9090"}},
         "traffic_signal.prometheus_url: expected an http:// or https:// URL",
     ),

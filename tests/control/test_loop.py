@@ -320,6 +320,18 @@ async def test_sleep_waits_until_the_notice_was_surely_given_and_has_run() -> No
         await world.flown(("sleep", "a", Reason.IDLE))
 
 
+async def test_a_notice_that_ended_while_another_replica_led_is_over() -> None:
+    world = World(notice=timedelta(minutes=10))
+    world.add("a")
+    async with world.running():
+        world.later(minutes=55)
+        await eventually(lambda: world.book.pages()["uid-a"].noticed_at, within=5)
+        world.leading = False
+        world.api.touch("a")
+        await world.settled()
+        assert world.book.pages()["uid-a"].noticed_at is None
+
+
 async def test_a_blind_signal_keeps_every_space_up_until_it_sees_again() -> None:
     world = World()
     world.add("a")
