@@ -54,8 +54,10 @@ class Sender:
         head = b"POST /audit/devcluster HTTP/1.1\r\nHost: sink\r\nContent-Length: 100\r\n\r\nabc"
         writer.write(head)
         await writer.drain()
-        yield reader
-        writer.close()
+        try:
+            yield reader
+        finally:
+            writer.close()
 
 
 async def counted(daemon: Daemon, metric: str, **labels: str) -> float:
