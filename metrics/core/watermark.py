@@ -63,6 +63,7 @@ class GapReason(StrEnum):
 
     FIRST_START = "FirstStart"
     EVENTS_LOST = "EventsLost"
+    CANARY_LOST = "CanaryLost"
     APISERVER_RESTARTED = "ApiserverRestarted"
     SINK_DIED = "SinkDied"
     SHED = "Shed"

@@ -10,6 +10,7 @@ from metrics.store.canaries import (
     canary_answered,
     canary_came_back,
     register_canary,
+    take_lost_canaries,
     take_returned_canaries,
 )
 from metrics.store.retention import forget_before
@@ -47,5 +48,6 @@ __all__ = [
     "register_canary",
     "renew_session",
     "save_sight",
+    "take_lost_canaries",
     "take_returned_canaries",
 ]

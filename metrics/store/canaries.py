@@ -71,3 +71,19 @@ async def take_returned_canaries(connection: Connection, apiserver: str) -> list
         )
         for row in rows
     ]
+
+
+async def take_lost_canaries(
+    connection: Connection, apiserver: str, *, sent_since: datetime, answered_before: datetime
+) -> list[datetime]:
+    """When canaries were sent that were answered but are not back; they are forgotten."""
+    lost = (
+        (canary.c.apiserver == apiserver)
+        & canary.c.returned_us.is_(None)
+        & (canary.c.sent_us >= to_micros(sent_since))
+        & (canary.c.answered_us < to_micros(answered_before))
+    )
+    rows = (await connection.execute(select(canary.c.sent_us).where(lost))).all()
+    if rows:
+        await connection.execute(delete(canary).where(lost))
+    return [from_micros(row.sent_us) for row in rows]

@@ -144,6 +144,7 @@ class ApiSignal:
         self._sights: Mapping[str, ServerSight] = {}
         self._read_until: datetime | None = None
         self._others_ran = False
+        self._began_at: datetime | None = None
         self._flushed_at: float | None = None
 
     # What the verdict loop asks
@@ -309,6 +310,9 @@ class ApiSignal:
                 sight, more = watermark.canary_returned(sight, canary, now, self._limits)
                 gaps.extend(more)
             sight = watermark.settle(sight, roll.flushed_until, self._limits)
+            if before is not None and sight.watermark != before.watermark:
+                sight, more = await self._look_for_lost_canaries(connection, name, sight, now)
+                gaps.extend(more)
             if sight != before:
                 row = store.StoredSight(
                     watermark=sight.watermark,
@@ -328,6 +332,24 @@ class ApiSignal:
         others = await self._read_others(connection, now, alone=alone)
         return _Flushed(sights=sights, gaps=tuple(found), others=others, others_run=roll.others)
 
+    async def _look_for_lost_canaries(
+        self, connection: store.Connection, name: str, sight: ServerSight, now: datetime
+    ) -> watermark.Change:
+        """Canaries of our time that should be back by the watermark and are not.
+
+        Those of an earlier life may have come back before we knew our own user name.
+        """
+        if self._began_at is None or sight.watermark is None:
+            return sight, ()
+        lost = await store.take_lost_canaries(
+            connection, name, sent_since=self._began_at, answered_before=sight.watermark
+        )
+        if not lost:
+            return sight, ()
+        return watermark.events_missing(
+            sight, GapReason.CANARY_LOST, since=min(lost) - self._limits.retry_horizon, until=now
+        )
+
     async def _read_others(
         self, connection: store.Connection, now: datetime, *, alone: bool
     ) -> Mapping[str, SpaceActivity]:
@@ -344,6 +366,7 @@ class ApiSignal:
 
     def _publish(self, flushed: _Flushed, now: datetime) -> None:
         self._sights = flushed.sights
+        self._began_at = self._began_at or now
         self._read_until = now
         self._others_ran = flushed.others_run
         self._flushed_at = self._clock.monotonic()

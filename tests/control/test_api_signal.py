@@ -239,6 +239,43 @@ async def test_lost_events_are_a_gap_that_ends_at_the_reading(stage: Stage) -> N
     assert stage.unknown is None
 
 
+async def test_a_batch_that_something_else_took_is_a_gap_although_nobody_counts_it(
+    stage: Stage, clock: HandClock
+) -> None:
+    before = stage.gap_end
+    deliver, stage.server.deliver = stage.server.deliver, lambda _: None
+    await stage.probe()
+    stage.server.deliver = deliver
+    await stage.probe(times=5)
+    assert stage.gap_end == before, "until the horizon has passed it may only be late"
+    taken_until = clock.now()
+    await stage.probe(times=5)
+    assert stage.gap_end is not None
+    assert stage.gap_end >= taken_until
+    told = stage.gap_end
+    await stage.probe(times=10)
+    assert stage.gap_end == told, "it is told once"
+
+
+async def test_two_replicas_that_do_not_share_a_database_see_that_they_miss_something(
+    stage: Stage, clock: HandClock
+) -> None:
+    """Each gets every other batch and its canaries come back: nothing else would show it."""
+    before = stage.gap_end
+    deliver, count = stage.server.deliver, iter(range(10_000))
+
+    def alternate(text: bytes) -> None:
+        if next(count) % 2:
+            deliver(text)
+
+    stage.server.deliver = alternate
+    await stage.probe(times=20)
+    assert stage.unknown is None
+    assert stage.gap_end != before
+    assert stage.gap_end is not None
+    assert clock.now() - stage.gap_end <= timedelta(seconds=20)
+
+
 async def test_a_restarted_api_server_is_a_gap(stage: Stage) -> None:
     stage.server.started += 100
     now = stage.clock.now()
