@@ -82,6 +82,9 @@ async def test_a_touch_whose_batch_is_held_back_while_canaries_pass_keeps_its_sp
         # The horizon has to reach the touch before it reaches the end of the idle time.
         after = now() - began + SLEEP_AFTER
         await stage.let_sleep(after=after)
+        allowed = now()
+        half = after / 2
+        await eventually(lambda: now() - allowed >= half, within=30, what="half the time is over")
         touched = stage.by_api
         held = await proxy.hold(path="/audit/", body=f'alice.*"namespace":"{touched.name}"')
         touch = now()
@@ -209,12 +212,14 @@ async def test_a_daemon_that_just_started_has_seen_nothing_yet(put_up: PutUp) ->
 async def test_a_daemon_that_was_killed_does_not_know_what_it_had_heard_last(
     put_up: PutUp,
 ) -> None:
+    after = 3 * SLEEP_AFTER
     async with put_up() as stage:
-        await stage.start_and_idle()
+        await stage.start()
+        await stage.let_sleep(after=after)
+        await stage.sees_until(now() + SLEEP_AFTER)
         stage.daemon.kill()
-        await stage.let_sleep()
         began = now()
         await stage.daemon.start()
         await falls_asleep(stage.by_traffic)
         await stage.says_gap("api", "SinkDied")
-        await sleep_a_full_idle_time_after(began, stage.by_api, stage.by_both)
+        await sleep_a_full_idle_time_after(began, stage.by_api, stage.by_both, idle_time=after)
