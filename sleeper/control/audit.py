@@ -311,7 +311,7 @@ class ApiSignal:
                 gaps.extend(more)
             sight = watermark.settle(sight, roll.flushed_until, self._limits)
             if before is not None and sight.watermark != before.watermark:
-                sight, more = await self._look_for_lost_canaries(connection, name, sight, now)
+                sight, more = await self._look_for_lost_canaries(connection, name, sight)
                 gaps.extend(more)
             if sight != before:
                 row = store.StoredSight(
@@ -333,7 +333,7 @@ class ApiSignal:
         return _Flushed(sights=sights, gaps=tuple(found), others=others, others_run=roll.others)
 
     async def _look_for_lost_canaries(
-        self, connection: store.Connection, name: str, sight: ServerSight, now: datetime
+        self, connection: store.Connection, name: str, sight: ServerSight
     ) -> watermark.Change:
         """Canaries of our time that should be back by the watermark and are not.
 
@@ -346,9 +346,9 @@ class ApiSignal:
         )
         if not lost:
             return sight, ()
-        return watermark.events_missing(
-            sight, GapReason.CANARY_LOST, since=min(lost) - self._limits.retry_horizon, until=now
-        )
+        # What went missing later than the watermark is nothing that anybody relies on yet.
+        since, until = min(lost) - self._limits.retry_horizon, sight.watermark
+        return watermark.events_missing(sight, GapReason.CANARY_LOST, since=since, until=until)
 
     async def _read_others(
         self, connection: store.Connection, now: datetime, *, alone: bool
