@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -35,16 +35,19 @@ class Played:
 
     now_seconds: float = 1000.0
     visited: float = 1010.0
+    slow_seconds: float = 0.0
     synced: bool = True
 
-    def now(self):
+    def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.now_seconds)
 
     def monotonic(self) -> float:
         return self.now_seconds
 
     async def scalar(self, _query: str) -> float:
-        return self.now_seconds
+        asked_at = self.now_seconds
+        self.now_seconds += self.slow_seconds
+        return asked_at
 
     async def vector(self, _query: str, *, at: float) -> tuple[Series, ...]:
         return (Series(labels=TARGET, samples=(Sample(at, 1.0),)),)
@@ -102,13 +105,11 @@ async def test_a_replica_whose_reading_was_overtaken_knows_the_visits_that_it_sk
 ) -> None:
     before, after = Played(), Played()
     slow, quick = await replica(before, database), await replica(after, database)
-    after.now_seconds = 1017.0  # past the scrape that shows the visit
+    after.now_seconds = 1015.4  # past the scrape that shows the visit
     await quick.poll()
-    before.now_seconds = 1014.0  # asked before that scrape, stores its answer after the other
-    before.now = after.now
+    before.now_seconds, before.slow_seconds = 1014.8, 1.0  # asked before it, answered after it
     await slow.poll()
     assert slow.view(after.now()).watermark == quick.view(after.now()).watermark
     before.now_seconds = 1031.0
-    after.now_seconds = 1031.0
     await slow.poll()
     assert slow.activity("team-a") == quick.activity("team-a") is not None
