@@ -46,8 +46,8 @@ test: lint ## Everything, on a real Kubernetes cluster of its own
 demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 leaves it running)
 	PYTHONPATH=deploy:deploy/devcluster KEEP=$(KEEP) $(DEVCLUSTER) $(BIN)/python -m demo
 
-bench: setup ## Measure, on the same cluster
-	$(DEVCLUSTER) $(BIN)/python -m tests.bench
+bench: setup ## Measure what docs/figures.md shows (NAMES="decide sink" for some)
+	PYTHONPATH=deploy/devcluster $(DEVCLUSTER) $(BIN)/python -m tests.bench $(NAMES)
 
 lock: setup ## Resolve the locked requirements anew
 	$(BIN)/python -m venv --clear build/lock

@@ -2,15 +2,12 @@
 
 CPU time of this process, so that neighbours on the machine do not count. As a share within the run
 it stands against formatting one instant by ``strftime``, which needs no code of ours.
-
-Run: ``python -m tests.bench.decide [ROUNDS]``
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +16,7 @@ from metrics.core.signals import SignalName
 from sleeper.core.decide import decide
 from sleeper.core.policy import PolicyReading
 from sleeper.core.snapshot import Snapshot
+from tests.bench.figure import Figure
 from tests.core.values import NOW, api, hazard, minutes, policy, sleep, snapshot, touch
 
 SPACES = 10_000
@@ -58,8 +56,8 @@ def micros(work: Callable[[], None], *, rounds: int) -> float:
     return best * 1e6
 
 
-def main(rounds: int = 10) -> int:
-    """Print the figure; 0 if the goal is met."""
+async def figures(rounds: int = 10) -> Sequence[Figure]:
+    """Measure."""
     spaces = list(make_spaces())
 
     def decide_all() -> None:
@@ -73,12 +71,8 @@ def main(rounds: int = 10) -> int:
     decide_all()  # warm: schedules are worked out once a day and zone
     per_space = micros(decide_all, rounds=rounds) / SPACES
     per_format = micros(format_all, rounds=rounds) / SPACES
-    print(
-        f"decide over {SPACES} warm Spaces: {per_space:.1f} µs each "
-        f"(goal {GOAL_MICROS:.0f}), {per_space / per_format:.1f} strftime"
+    what = f"`decide`, each of {SPACES:,} warm Spaces"
+    return (
+        Figure(name=what, value=per_space, unit="µs", at_most=GOAL_MICROS, places=1, note="CPU"),
+        Figure(name=f"{what} ÷ one strftime", value=per_space / per_format, places=1),
     )
-    return 0 if per_space <= GOAL_MICROS else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))

@@ -3,25 +3,20 @@
 On the real API server and controllers, through a proxy that counts. As a share within the run it
 stands against the same 20 workloads scaled to zero and back by bare merge patches, eight at a time,
 without records, preconditions, inverse, verification or readiness gates.
-
-Run, with ``deploy/devcluster`` on the Python path:
-``deploy/devcluster/run .venv/bin/python -m tests.bench.sleep_wake [ROUNDS]``
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from devcluster.client import Cluster
-
 from sleeper.control.flight_result import FlightSettings
+from tests.bench.figure import Figure
+from tests.bench.furnished import cluster_here
 from tests.cluster.flying import Deck, flying
 from tests.cluster.scene import behind_proxy
 from tests.support import manifests
@@ -31,6 +26,7 @@ from tests.support.faultproxy import FaultProxy
 from tests.support.spaces import LiveSpace
 
 WORKLOADS = 20
+ROUNDS = 5
 NAME = "bench-sleep-wake"
 SHIPPED = [
     manifests.stateful_set(f"w{number}", claims=False, start_after="0s")
@@ -71,11 +67,11 @@ async def scale_bare(deck: Deck, space: LiveSpace, replicas: int) -> None:
     await until(space, ready=WORKLOADS * replicas)
 
 
-async def measure(deck: Deck, space: LiveSpace, proxy: FaultProxy, rounds: int) -> None:
-    """Print what was measured."""
+async def measure(deck: Deck, space: LiveSpace, proxy: FaultProxy) -> Iterator[Figure]:
+    """Sleep, wake, and the bare way, so and so often."""
     seconds: dict[str, list[float]] = {"sleep": [], "wake": [], "bare down": [], "bare up": []}
     writes: dict[str, int] = {}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, work in (("sleep", deck.sleep), ("wake", deck.wake)):
             mark = await proxy.mark()
             seconds[name].append(await timed(lambda work=work: work(space)))
@@ -84,19 +80,20 @@ async def measure(deck: Deck, space: LiveSpace, proxy: FaultProxy, rounds: int) 
         seconds["bare down"].append(await timed(lambda: scale_bare(deck, space, 0)))
         seconds["bare up"].append(await timed(lambda: scale_bare(deck, space, 1)))
     middle = {name: median(values) for name, values in seconds.items()}
-    print(f"sleep and wake of {WORKLOADS} workloads, median of {rounds}")
+    return _told(middle, writes)
+
+
+def _told(middle: Mapping[str, float], writes: Mapping[str, int]) -> Iterator[Figure]:
     for name, bare in (("sleep", "bare down"), ("wake", "bare up")):
-        print(
-            f"  {name:5} {writes[name]:3} writes  {middle[name]:5.2f} s"
-            f"  ÷ {bare} {middle[bare]:5.2f} s = {middle[name] / middle[bare]:.2f}"
-        )
+        what = f"{name.capitalize()} of a Space with {WORKLOADS} workloads"
+        yield Figure(name=f"{what}: writes", value=writes[name], places=0)
+        yield Figure(name=f"{what}: wall time, median of {ROUNDS}", value=middle[name], unit="s")
+        yield Figure(name=f"{what} ÷ bare scaling", value=middle[name] / middle[bare])
 
 
-async def main(rounds: int) -> None:
+async def figures() -> Sequence[Figure]:
     """Furnish a Space, measure, clear away."""
-    cluster = Cluster.from_environment(os.environ)
-    if cluster is None:
-        raise SystemExit("run this through deploy/devcluster/run")
+    cluster = cluster_here()
     with tempfile.TemporaryDirectory() as directory:
         async with Api(cluster) as api, behind_proxy(cluster, Path(directory)) as (proxy, proxied):
             made = await api.create(manifests.namespace(NAME, tenant="bench"))
@@ -105,10 +102,6 @@ async def main(rounds: int) -> None:
                 await space.create(*SHIPPED)
                 await until(space, ready=WORKLOADS)
                 async with flying(cluster, settings=FlightSettings(), kubeconfig=proxied) as deck:
-                    await measure(deck, space, proxy, rounds)
+                    return tuple(await measure(deck, space, proxy))
             finally:
                 await api.delete(f"/api/v1/namespaces/{NAME}")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
