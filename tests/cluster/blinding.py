@@ -121,9 +121,9 @@ class Stage:
 async def falls_asleep(space: LiveSpace) -> datetime:
     """Wait until the Space sleeps, for the first time; returns since when."""
 
-    async def asleep() -> Mapping[str, str] | None:
+    async def asleep() -> Mapping[str, str]:
         annotations = await space.annotations()
-        return annotations if annotations.get("power-state") == "Asleep" else None
+        return annotations if annotations.get("power-state") == "Asleep" else {}
 
     annotations = await eventually(asleep, within=90, what=f"{space.name} sleeps")
     assert annotations["epoch"] == "1", "it slept before"
