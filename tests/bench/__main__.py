@@ -8,42 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
 import click
 
 from tests.bench import decide, sink, sleep_wake, steady, wake_latency
-from tests.bench.figure import Figure, table
+from tests.bench.figure import Bench, Figure, table
 
-BENCHES: Final[Mapping[str, Callable[[], Awaitable[Sequence[Figure]]]]] = {
-    "decide": decide.figures,
-    "sink": sink.figures,
-    "sleep-wake": sleep_wake.figures,
-    "wake-latency": wake_latency.figures,
-    "steady": steady.figures,
+BENCHES: Final[Mapping[str, Bench]] = {
+    "decide": decide.BENCH,
+    "sink": sink.BENCH,
+    "sleep-wake": sleep_wake.BENCH,
+    "wake-latency": wake_latency.BENCH,
+    "steady": steady.BENCH,
 }
-"""Name and bench, in the order in which they run: each has the machine for itself."""
+"""By name, in the order in which they run: each has the machine for itself."""
 
 
 @click.command(help="Measure the figures of docs/figures.md; all of them, or those NAMEd.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, type=click.Choice(tuple(BENCHES)))
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
 def main(names: tuple[str, ...], output: str) -> None:
-    figures: list[Figure] = []
+    measured: list[tuple[Figure, float]] = []
     for name in names or BENCHES:
         click.echo(f"bench: {name} …", err=True)
-        figures.extend(asyncio.run(_run(name)))
+        measured.extend(asyncio.run(_run(BENCHES[name])))
     if output == "json":
-        shown = [{**asdict(figure), "met": figure.met} for figure in figures]
+        shown = [
+            {**asdict(figure), "value": value, "met": figure.met(value)}
+            for figure, value in measured
+        ]
         click.echo(json.dumps(shown, indent=1, ensure_ascii=False))
     else:
-        click.echo(table(figures))
+        click.echo(table(measured))
 
 
-async def _run(name: str) -> Sequence[Figure]:
-    return await BENCHES[name]()
+async def _run(bench: Bench) -> list[tuple[Figure, float]]:
+    values = await bench.measure()
+    return [(figure, values[figure]) for figure in bench.figures]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One measured number, and how it is shown."""
+"""What is measured, declared before it is measured, and how a number of it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 HEAD = ("Figure", "Measured", "Goal")
@@ -10,19 +10,17 @@ HEAD = ("Figure", "Measured", "Goal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured number.
+    """One thing to measure.
 
     Attributes:
-        name: what was measured, in words; unique over all benches.
-        value: the number.
-        unit: of the number; empty for a ratio or a count.
+        name: what is measured, in words; unique over all benches.
+        unit: of its numbers; empty for a ratio or a count.
         at_most, at_least: the goal, if there is one.
         places: decimal places that mean something.
         note: what a reader needs to judge it.
     """
 
     name: str
-    value: float
     unit: str = ""
     at_most: float | None = None
     at_least: float | None = None
@@ -30,36 +28,45 @@ class Figure:
     note: str = ""
 
     @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None: there is none."""
-        if self.at_most is not None:
-            return self.value <= self.at_most
-        return None if self.at_least is None else self.value >= self.at_least
-
-    @property
-    def shown(self) -> str:
-        """The number with its unit."""
-        return self._with_unit(self.value)
+    def label(self) -> str:
+        """Name and note."""
+        return f"{self.name} ({self.note})" if self.note else self.name
 
     @property
     def goal(self) -> str:
-        """The goal and whether it is met."""
+        """The goal in words; empty: there is none."""
         if self.at_most is not None:
-            text = f"at most {self._with_unit(self.at_most)}"
-        elif self.at_least is not None:
-            text = f"at least {self._with_unit(self.at_least)}"
-        else:
-            return ""
-        return text if self.met else f"{text}: **short of it**"
+            return f"at most {self.shown(self.at_most)}"
+        return "" if self.at_least is None else f"at least {self.shown(self.at_least)}"
 
-    def _with_unit(self, value: float) -> str:
+    def met(self, value: float) -> bool | None:
+        """Whether a number meets the goal; None: there is none."""
+        if self.at_most is not None:
+            return value <= self.at_most
+        return None if self.at_least is None else value >= self.at_least
+
+    def shown(self, value: float) -> str:
+        """A number with its unit."""
         return f"{value:,.{self.places}f} {self.unit}".rstrip()
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """Rows of a Markdown table, as ``docs/figures.md`` holds them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A measurement of some figures.
+
+    Attributes:
+        figures: in the order in which they are shown.
+        measure: a number for each of them.
+    """
+
+    figures: tuple[Figure, ...]
+    measure: Callable[[], Awaitable[Mapping[Figure, float]]]
+
+
+def table(measured: Iterable[tuple[Figure, float]]) -> str:
+    """A Markdown table, as ``docs/figures.md`` holds it."""
     rows = [HEAD, tuple("---" for _ in HEAD)]
-    for figure in figures:
-        name = f"{figure.name} ({figure.note})" if figure.note else figure.name
-        rows.append((name, figure.shown, figure.goal))
+    for figure, value in measured:
+        short = ": **short of it**" if figure.met(value) is False else ""
+        rows.append((figure.label, figure.shown(value), figure.goal + short))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -21,7 +21,7 @@ from tests.support.faultproxy import FaultProxy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Furnished:
     """A cluster with a daemon whose requests to the API server are counted.
 
     Attributes:
@@ -47,7 +47,7 @@ def cluster_here() -> Cluster:
 
 
 @asynccontextmanager
-async def furnished(overrides: Mapping[str, Any]) -> AsyncIterator[Bench]:
+async def furnished(overrides: Mapping[str, Any]) -> AsyncIterator[Furnished]:
     """A daemon behind a proxy; it is stopped when the context ends.
 
     Args:
@@ -57,7 +57,10 @@ async def furnished(overrides: Mapping[str, Any]) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         async with Api(cluster) as api, behind_proxy(cluster, directory) as (proxy, kubeconfig):
-            through_proxy = {"kubernetes": {"kubeconfig": str(kubeconfig)}}
+            through_proxy = {
+                "kubernetes": {"kubeconfig": str(kubeconfig)},
+                "api_signal": {"apiservers": [{"name": "devcluster", "url": proxy.url}]},
+            }
             config = daemon_config(
                 cluster,
                 directory / "daemon",
@@ -66,7 +69,7 @@ async def furnished(overrides: Mapping[str, Any]) -> AsyncIterator[Bench]:
             )
             daemon = Daemon(directory=directory / "daemon", config=config)
             try:
-                yield Bench(cluster=cluster, api=api, daemon=daemon, proxy=proxy)
+                yield Furnished(cluster=cluster, api=api, daemon=daemon, proxy=proxy)
             finally:
                 if daemon.running:
                     await asyncio.shield(daemon.stop())

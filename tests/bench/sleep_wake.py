@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from sleeper.control.flight_result import FlightSettings
-from tests.bench.figure import Figure
+from tests.bench.figure import Bench, Figure
 from tests.bench.furnished import cluster_here
 from tests.cluster.flying import Deck, flying
 from tests.cluster.scene import behind_proxy
@@ -36,10 +37,32 @@ SHIPPED = [
 ]
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
+class Way(NamedTuple):
+    """The figures of one of the two ways, in the order in which they are shown."""
+
+    writes: Figure
+    seconds: Figure
+    share: Figure
+
+    @classmethod
+    def named(cls, name: str) -> Way:
+        """Declare them."""
+        what = f"{name} of a Space with {WORKLOADS} workloads"
+        return cls(
+            writes=Figure(name=f"{what}: writes", places=0),
+            seconds=Figure(name=f"{what}: wall time, median of {ROUNDS}", unit="s"),
+            share=Figure(name=f"{what} ÷ bare scaling"),
+        )
+
+
+SLEEP = Way.named("Sleep")
+WAKE = Way.named("Wake")
+
+
+async def timed(work: Coroutine[None, None, object]) -> float:
     """Seconds that it took."""
     began = time.perf_counter()
-    await work()
+    await work
     return time.perf_counter() - began
 
 
@@ -67,31 +90,29 @@ async def scale_bare(deck: Deck, space: LiveSpace, replicas: int) -> None:
     await until(space, ready=WORKLOADS * replicas)
 
 
-async def measure(deck: Deck, space: LiveSpace, proxy: FaultProxy) -> Iterator[Figure]:
-    """Sleep, wake, and the bare way, so and so often."""
-    seconds: dict[str, list[float]] = {"sleep": [], "wake": [], "bare down": [], "bare up": []}
-    writes: dict[str, int] = {}
+async def compare(deck: Deck, space: LiveSpace, proxy: FaultProxy) -> Mapping[Figure, float]:
+    """Sleep and wake, and scale down and up the bare way, in turn."""
+    seconds: dict[Way, list[float]] = {SLEEP: [], WAKE: []}
+    bare: dict[Way, list[float]] = {SLEEP: [], WAKE: []}
+    writes: dict[Way, int] = {}
     for _ in range(ROUNDS):
-        for name, work in (("sleep", deck.sleep), ("wake", deck.wake)):
+        for way, work in ((SLEEP, deck.sleep), (WAKE, deck.wake)):
             mark = await proxy.mark()
-            seconds[name].append(await timed(lambda work=work: work(space)))
-            writes[name] = len(await proxy.writes(after=mark))
+            seconds[way].append(await timed(work(space)))
+            writes[way] = len(await proxy.writes(after=mark))
         await until(space, ready=WORKLOADS)
-        seconds["bare down"].append(await timed(lambda: scale_bare(deck, space, 0)))
-        seconds["bare up"].append(await timed(lambda: scale_bare(deck, space, 1)))
-    middle = {name: median(values) for name, values in seconds.items()}
-    return _told(middle, writes)
+        for way, replicas in ((SLEEP, 0), (WAKE, 1)):
+            bare[way].append(await timed(scale_bare(deck, space, replicas)))
+    values: dict[Figure, float] = {}
+    for way in (SLEEP, WAKE):
+        middle = median(seconds[way])
+        values[way.writes] = writes[way]
+        values[way.seconds] = middle
+        values[way.share] = middle / median(bare[way])
+    return values
 
 
-def _told(middle: Mapping[str, float], writes: Mapping[str, int]) -> Iterator[Figure]:
-    for name, bare in (("sleep", "bare down"), ("wake", "bare up")):
-        what = f"{name.capitalize()} of a Space with {WORKLOADS} workloads"
-        yield Figure(name=f"{what}: writes", value=writes[name], places=0)
-        yield Figure(name=f"{what}: wall time, median of {ROUNDS}", value=middle[name], unit="s")
-        yield Figure(name=f"{what} ÷ bare scaling", value=middle[name] / middle[bare])
-
-
-async def figures() -> Sequence[Figure]:
+async def measure() -> Mapping[Figure, float]:
     """Furnish a Space, measure, clear away."""
     cluster = cluster_here()
     with tempfile.TemporaryDirectory() as directory:
@@ -102,6 +123,9 @@ async def figures() -> Sequence[Figure]:
                 await space.create(*SHIPPED)
                 await until(space, ready=WORKLOADS)
                 async with flying(cluster, settings=FlightSettings(), kubeconfig=proxied) as deck:
-                    return tuple(await measure(deck, space, proxy))
+                    return await compare(deck, space, proxy)
             finally:
                 await api.delete(f"/api/v1/namespaces/{NAME}")
+
+
+BENCH = Bench(figures=(*SLEEP, *WAKE), measure=measure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.bench.__main__ import BENCHES
 from tests.bench.figure import Figure, table
 from tests.bench.steady import is_list, is_write
+from tests.bench.wake_latency import shipped_flags
 from tests.support.faultproxy import Seen
 
 PAGE = (Path(__file__).parents[2] / "docs" / "figures.md").read_text()
@@ -66,11 +68,31 @@ def test_a_renewed_lease_is_no_write_and_everything_else_is() -> None:
 
 
 def test_a_figure_short_of_its_goal_is_shown_to_be() -> None:
-    shown = table([Figure(name="a", value=0.5, at_least=0.6), Figure(name="b", value=3, at_most=3)])
-    assert "| a | 0.50 | at least 0.60: **short of it** |" in shown
-    assert "| b | 3.00 | at most 3.00 |" in shown
+    low = Figure(name="a", at_least=0.6, note="in all")
+    high = Figure(name="b", at_most=3, unit="s", places=0)
+    shown = table([(low, 0.5), (high, 3)])
+    assert "| a (in all) | 0.50 | at least 0.60: **short of it** |" in shown
+    assert "| b | 3 s | at most 3 s |" in shown
 
 
-@pytest.mark.parametrize("name", BENCHES)
-def test_the_page_of_figures_says_how_each_is_measured(name: str) -> None:
-    assert f"`make bench NAMES={name}`" in PAGE
+def test_the_page_holds_every_figure_with_its_goal_in_the_order_of_the_benches() -> None:
+    rows = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ")]
+    shown = [(row[0].strip(), row[2].strip().removesuffix(": **short of it**")) for row in rows[2:]]
+    assert shown == [(f.label, f.goal) for bench in BENCHES.values() for f in bench.figures]
+
+
+def test_the_page_says_how_each_is_measured() -> None:
+    assert re.findall(r"^- `make bench NAMES=(\S+)`:", PAGE, re.MULTILINE) == list(BENCHES)
+
+
+def test_every_figure_has_a_name_of_its_own() -> None:
+    names = [figure.name for bench in BENCHES.values() for figure in bench.figures]
+    assert len(set(names)) == len(names)
+
+
+def test_waking_is_timed_under_the_flags_that_are_shipped() -> None:
+    assert shipped_flags() == {
+        "audit-webhook-mode": "batch",
+        "audit-webhook-batch-max-wait": "1s",
+        "audit-webhook-initial-backoff": "2s",
+    }
