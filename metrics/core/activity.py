@@ -32,13 +32,15 @@ class SpaceActivity:
         return cls(latest=activity, touch=activity if activity.actor in TOUCHERS else None)
 
     def merge(self, other: SpaceActivity) -> SpaceActivity:
-        """Whatever is later of both; returns ``self`` unchanged where ``other`` adds nothing."""
+        """Whatever is later of both: ``self`` if ``other`` adds nothing, ``other`` if it is all."""
         latest = later(self.latest, other.latest)
         touch = self.touch
         if other.touch is not None:
             touch = other.touch if touch is None else later(touch, other.touch)
         if latest is self.latest and touch is self.touch:
             return self
+        if latest is other.latest and touch is other.touch:
+            return other
         return SpaceActivity(latest=latest, touch=touch)
 
 

@@ -6,10 +6,10 @@ They restate the audit API's own semantics (``audit.k8s.io/v1``, ``staging/src/k
 ====  ====================================================================  =====================
 step  rule                                                                  fate
 ====  ====================================================================  =====================
-1     no object, no namespace (cluster-wide requests, health checks)        NotASpace
-2     the namespace is not a Space                                          NotASpace
-3     the effective user (impersonated, else authenticated) is a            Controller, Anonymous
+1     the effective user (impersonated, else authenticated) is a            Controller, Anonymous
       controller or nobody; an allow-listed service account is a deployer
+2     no object, no namespace (cluster-wide requests, health checks)        NotASpace
+3     the namespace is not a Space                                          NotASpace
 4     a stream's ``ResponseComplete`` or ``Panic`` closes it, whatever the  (closes)
       rules below say
 5     stage ``RequestReceived``, ``Panic``; ``ResponseStarted`` of          OtherStage
@@ -32,7 +32,8 @@ over WebSockets and ``create`` over SPDY, so streams are told by their subresour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -186,6 +187,20 @@ class Reading:
         object.__setattr__(self, "matters", self.fate is Fate.COUNTED or self.edge is not None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReading:
+    """What a batch means.
+
+    Attributes:
+        counts: how many events mean what.
+        mattering: the events that count, or open or close a stream, in their order. Each has an
+            object.
+    """
+
+    counts: Mapping[Reading, int]
+    mattering: tuple[tuple[AuditEvent, ObjectRef, Reading], ...]
+
+
 _NOT_A_SPACE: Final = Reading(Fate.NOT_A_SPACE)
 _OTHER_STAGE: Final = Reading(Fate.OTHER_STAGE)
 _WATCH: Final = Reading(Fate.WATCH)
@@ -204,6 +219,10 @@ _COUNTED: Final = {
     for actor in (ActorClass.HUMAN, ActorClass.DEPLOYER)
     for edge in (None, *StreamEdge)
 }
+
+
+_Actor = tuple[ActorClass, Reading | None]
+"""The class of a user name; and what all its events mean, where that follows from it."""
 
 
 class AuditRules:
@@ -227,46 +246,52 @@ class AuditRules:
         self._deployers = frozenset(deployers)
         self._agent_prefixes = tuple(p[:-1] for p in patterns if p.endswith("*"))
         self._agents = frozenset(p for p in patterns if not p.endswith("*"))
-        self._actors: dict[str, ActorClass] = {}
+        self._actors: dict[str, _Actor] = {}
 
-    def read(self, events: Iterable[AuditEvent], is_space: Callable[[str], bool]) -> list[Reading]:
-        """What each event means; the table in the module's docstring.
+    def read(self, events: Iterable[AuditEvent], is_space: Callable[[str], bool]) -> BatchReading:
+        """What a batch's events mean; the table in the module's docstring.
 
-        One loop for a whole batch, with the commonest endings inlined: it runs for every event
-        that an API server sends.
+        One loop with the commonest endings inlined: it runs for every event that an API server
+        sends.
         """
         readings: list[Reading] = []
         add = readings.append
+        mattering: list[tuple[AuditEvent, ObjectRef, Reading]] = []
         actors = self._actors
-        spaces = {"": False}  # a batch is about few namespaces, and asking may be dear
+        spaces: dict[str, bool] = {"": False}  # asking may be dear
         for event in events:
+            username = (event.impersonated_user or event.user).username
+            actor, uncounted = actors.get(username) or self._know(username)
+            if uncounted is not None:
+                add(uncounted)
+                continue
             ref = event.object_ref
-            namespace = "" if ref is None else ref.namespace
+            if ref is None:
+                add(_NOT_A_SPACE)
+                continue
+            namespace = ref.namespace
             in_space = spaces.get(namespace)
             if in_space is None:
                 in_space = spaces[namespace] = is_space(namespace)
-            if ref is None or not in_space:
+            if not in_space:
                 add(_NOT_A_SPACE)
                 continue
-            user = event.impersonated_user or event.user
-            actor = actors.get(user.username) or self.actor(user.username)
-            uncounted = _NOT_COUNTED.get(actor)
-            if uncounted is not None:
-                add(uncounted)
-            elif event.stage == "ResponseComplete" and not ref.subresource:
-                add(self._count(event, ref, actor, None))
+            if event.stage == "ResponseComplete" and not ref.subresource:
+                reading = self._count(event, ref, actor, None)
             else:
-                add(self._read_edge(event, ref, actor))
-        return readings
+                reading = self._read_edge(event, ref, actor)
+            add(reading)
+            if reading.matters:
+                mattering.append((event, ref, reading))
+        return BatchReading(counts=Counter(readings), mattering=tuple(mattering))
 
-    def actor(self, username: str) -> ActorClass:
-        """The class of a user name."""
-        actor = self._actors.get(username)
-        if actor is None:
-            if len(self._actors) >= _CACHED_USERS:
-                self._actors.clear()
-            actor = self._actors[username] = self._classify(username)
-        return actor
+    def _know(self, username: str) -> _Actor:
+        """Work out who it is, and remember that."""
+        if len(self._actors) >= _CACHED_USERS:
+            self._actors.clear()
+        actor = self._classify(username)
+        known = self._actors[username] = (actor, _NOT_COUNTED.get(actor))
+        return known
 
     def _read_edge(self, event: AuditEvent, ref: ObjectRef, actor: ActorClass) -> Reading:
         """An event of a subresource, or of a stage other than the usual one."""

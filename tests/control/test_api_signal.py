@@ -231,6 +231,23 @@ async def test_a_late_batch_counts_at_its_events_time_and_not_at_its_arrival(
     assert happened <= seen.latest.at < happened + timedelta(seconds=1)
 
 
+@pytest.mark.parametrize("order", [(0, 20, 10), (20, 10, 0)])
+async def test_the_latest_event_of_a_batch_counts_in_whatever_order_they_stand(
+    stage: Stage, order: tuple[int, ...]
+) -> None:
+    await stage.probe()
+    began = stage.clock.now()
+    stage.clock.tick(30)
+    verbs = {0: "get", 10: "list", 20: "delete"}
+    stage.receive(
+        body(event(at=began + timedelta(seconds=after), verb=verbs[after]) for after in order)
+    )
+    seen = stage.signal.activity("team-a")
+    assert seen is not None
+    assert seen.touch is not None
+    assert seen.latest.verb == seen.touch.verb == "delete"
+
+
 async def test_lost_events_are_a_gap_that_ends_at_the_reading(stage: Stage) -> None:
     stage.server.lost = 12
     now = stage.clock.now()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from metrics.core.audit import AuditEvent, AuditRules, Fate, Reading, StreamEdge
+from metrics.core.audit import AuditEvent, AuditRules, Fate, Reading, StreamEdge, User
 from metrics.core.signals import ActorClass
 from tests.support.audit_events import event
 
@@ -18,7 +18,7 @@ RULES = AuditRules(
 
 def read(**changes: Any) -> Reading:
     decoded = msgspec.convert(event(**changes), AuditEvent)
-    (reading,) = RULES.read([decoded], {"team-a"}.__contains__)
+    (reading,) = RULES.read([decoded], {"team-a"}.__contains__).counts
     return reading
 
 
@@ -111,5 +111,35 @@ def test_a_controllers_stream_does_not_hold() -> None:
 
 
 def test_an_event_without_an_object_belongs_to_no_space() -> None:
-    (reading,) = RULES.read([AuditEvent(stage="ResponseComplete")], lambda _: True)
+    clusterwide = AuditEvent(stage="ResponseComplete", user=User(username="alice"))
+    (reading,) = RULES.read([clusterwide], lambda _: True).counts
     assert reading.fate is Fate.NOT_A_SPACE
+
+
+def test_a_batch_is_counted_whole_and_what_matters_in_it_keeps_its_order() -> None:
+    events = [
+        msgspec.convert(event(name=name, **changes), AuditEvent)
+        for name, changes in {
+            "first": {},
+            "unused": {"verb": "watch"},
+            "second": {"subresource": "exec", "stage": "ResponseStarted", "code": 101},
+            "elsewhere": {"namespace": "team-b"},
+            "third": {},
+        }.items()
+    ]
+    batch = RULES.read(events, {"team-a"}.__contains__)
+    assert [ref.name for _, ref, _ in batch.mattering] == ["first", "second", "third"]
+    assert sum(batch.counts.values()) == len(events)
+    assert batch.counts[batch.mattering[0][2]] == 2
+
+
+def test_a_namespace_is_asked_about_once_a_batch() -> None:
+    asked: list[str] = []
+
+    def is_space(namespace: str) -> bool:
+        asked.append(namespace)
+        return False
+
+    decoded = msgspec.convert(event(), AuditEvent)
+    RULES.read([decoded, decoded], is_space)
+    assert asked == ["team-a"]
