@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from billing.core.pods import Container, ContainerStatus, PodSpec, PodStatus
-from metrics.core.quantity import cpu_millis, memory_bytes
+from metrics.core.quantity import MAX_VALUE, cpu_millis, memory_bytes
 
 Quantities = Mapping[str, str | int | float]
 
@@ -26,6 +26,9 @@ Quantities = Mapping[str, str | int | float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
     """Requests of one or many Pods at one moment.
+
+    Sums stop at :data:`~metrics.core.quantity.MAX_VALUE`, as the API server's quantities do: a Pod
+    may ask for more than any node has, and its row must still fit a 64-bit column.
 
     Attributes:
         cpu_millis: milli-cores.
@@ -37,8 +40,8 @@ class Requests:
 
     def __add__(self, other: Requests) -> Requests:
         return Requests(
-            cpu_millis=self.cpu_millis + other.cpu_millis,
-            memory_bytes=self.memory_bytes + other.memory_bytes,
+            cpu_millis=min(MAX_VALUE, self.cpu_millis + other.cpu_millis),
+            memory_bytes=min(MAX_VALUE, self.memory_bytes + other.memory_bytes),
         )
 
     def __or__(self, other: Requests) -> Requests:

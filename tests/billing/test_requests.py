@@ -31,6 +31,14 @@ def test_containers_add_up() -> None:
     assert requests(spec) == Requests(cpu_millis=1100, memory_bytes=3 * 2**29)
 
 
+def test_a_sum_beyond_what_a_quantity_can_be_stops_there_and_fits_its_column() -> None:
+    """Nothing keeps a tenant from asking for it: a Pod that names its node needs no scheduler."""
+    huge = container("9E", "7E")
+    assert requests({"containers": [huge, huge]}) == Requests(
+        cpu_millis=2**63 - 1, memory_bytes=2**63 - 1
+    )
+
+
 @pytest.mark.parametrize("resources", [{}, {"limits": {"cpu": "2"}}, {"requests": {"gpu": "1"}}])
 def test_what_is_not_requested_is_not_reserved(resources: dict[str, Any]) -> None:
     assert requests({"containers": [{"name": "main", "resources": resources}]}) == Requests()
