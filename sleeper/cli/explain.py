@@ -1,21 +1,21 @@
 """``sleeper explain``: what the daemon saw, what it decided, by which rule, what would change it.
 
-The answer is shown as it comes, section by section: what there is to say is decided by
-:mod:`sleeper.core.explain` alone.
+What there is to say is decided by :mod:`sleeper.core.explain` alone; here it is laid out.
 """
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
-from sleeper.cli.output import print_json, print_yaml
+from sleeper.cli.output import columns, print_json, print_yaml, relative
 from sleeper.cli.server import ask, server_option
 
 _INDENT: Final = "  "
+_DECIDED: Final = "<- decided"
 
 
 @click.command()
@@ -32,44 +32,39 @@ def explain(space: str, output: str, server: str) -> None:
     elif output == "yaml":
         print_yaml(answer)
     else:
-        click.echo("\n".join(_sections(answer)))
+        click.echo("\n".join(_lines(answer)))
 
 
-def _sections(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Plain facts first, aligned; then each nested part under its name."""
-    facts = {key: value for key, value in answer.items() if not isinstance(value, list | dict)}
-    width = max((len(key) for key in facts), default=0)
-    for key, value in facts.items():
-        if value is not None:
-            yield f"{_words(key).ljust(width)}{_INDENT}{_plain(value)}"
-    for key, value in answer.items():
-        if key not in facts and value:
-            yield ""
-            yield f"{_words(key)}:"
-            yield from _items(value)
+def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{answer['space']} (tenant {answer['tenant']}) is {answer['state']}"
+    yield from _section("decision", _decision(answer))
+    yield from _section("saw", [(fact["about"], fact["what"]) for fact in answer["saw"]])
+    settings = [
+        (one["key"], one["value"], one["source"], _DECIDED if one["decided"] else "")
+        for one in answer["settings"]
+    ]
+    yield from _section("settings", settings)
+    for title in ("problems", "warnings", "would_change"):
+        yield from _section(title.replace("_", " "), [(line,) for line in answer[title]])
 
 
-def _items(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            if part is not None:
-                yield f"{_INDENT}{_words(key)}: {_plain(part)}"
-    else:
-        for part in value:
-            yield f"{_INDENT}- {_plain(part)}"
+def _decision(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    at = answer["at"]
+    yield "verdict", answer["verdict"]
+    yield "rule", f"{answer['reason']}: {answer['rule']}"
+    if answer["message"] != answer["rule"]:
+        yield "here", answer["message"]
+    for key in ("looks_again_at", "next_transition"):
+        if answer[key] is not None:
+            yield key.replace("_", " "), relative(answer[key], now=at, exact=True)
+    if not answer["acts"]:
+        yield "mode", "observe: nothing is touched"
 
 
-def _plain(value: Any) -> str:
-    """One line: ``awake_hours = Mon-Fri … (annotation)`` for a mapping's parts in their order."""
-    if isinstance(value, Mapping):
-        parts = (f"{_words(k)} {_plain(v)}" for k, v in value.items() if v not in (None, [], {}))
-        return ", ".join(parts)
-    if isinstance(value, list):
-        return ", ".join(_plain(part) for part in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
+def _section(title: str, rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> Iterator[str]:
+    """A title and its rows in columns; nothing where there are none."""
+    laid_out = columns(tuple(rows))
+    if laid_out:
+        yield ""
+        yield f"{title}:"
+        yield from (_INDENT + line for line in laid_out)

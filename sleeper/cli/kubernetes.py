@@ -89,10 +89,14 @@ async def get_space(client: KubeClient, name: str) -> Namespace:
 
 
 def _usual_kubeconfig() -> Path | None:
-    """Where kubectl would look; None inside a Pod, where the ServiceAccount serves."""
-    for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep):
-        if entry and Path(entry).exists():
-            return Path(entry)
+    """Where kubectl would look; None inside a Pod, where the ServiceAccount serves.
+
+    A KUBECONFIG that leads nowhere is still the one that was meant: any other file would be another
+    cluster's.
+    """
+    named = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    if named:
+        return next((path for path in named if path.exists()), named[0])
     usual = Path.home() / ".kube" / "config"
     return usual if usual.exists() else None
 
@@ -100,6 +104,6 @@ def _usual_kubeconfig() -> Path | None:
 kubeconfig_option: Final = click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    help="Path of a kubeconfig. Default: as kubectl does.",
+    help="Path of a kubeconfig. Default: the first of KUBECONFIG, else ~/.kube/config.",
 )
 context_option: Final = click.option("--context", help="Context of the kubeconfig.")

@@ -56,6 +56,14 @@ _reason_option: Final = click.option("--reason", help="Why; kept on the namespac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What is written on a namespace, and what is said about it."""
+
+    changes: Mapping[str, str | None]
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wait:
     """Wait for one of ``states``, at most ``timeout``."""
 
@@ -80,12 +88,14 @@ def sleep(
 ) -> None:
     """Put Spaces to sleep, until somebody uses them or they are woken."""
 
-    def wanted(_namespace: Namespace) -> Mapping[str, str | None]:
-        return {names.DESIRED: _ASLEEP, names.KEEP_AWAKE_UNTIL: None}
+    def wish(_namespace: Namespace) -> _Wish:
+        return _Wish(
+            changes={names.DESIRED: _ASLEEP, names.KEEP_AWAKE_UNTIL: None}, said="asked to sleep"
+        )
 
     until = _Wait(states=frozenset({PowerState.ASLEEP}), timeout=timeout) if wait else None
     target = Target(kubeconfig=kubeconfig, context=context)
-    asyncio.run(_annotate(spaces, wanted, reason=reason, wait=until, target=target))
+    asyncio.run(_annotate(spaces, wish, reason=reason, wait=until, target=target))
 
 
 @click.command()
@@ -135,18 +145,16 @@ def wake(
         asyncio.run(_wake_everything(target, namespace))
         return
 
-    def wanted(namespace: Namespace) -> Mapping[str, str | None]:
-        until = SystemClock().now() + hold
-        changes: dict[str, str | None] = {
-            names.KEEP_AWAKE_UNTIL: format_instant(max(until, _held_until(namespace)))
-        }
+    def wish(namespace: Namespace) -> _Wish:
+        until = format_instant(max(SystemClock().now() + hold, _held_until(namespace)))
+        changes: dict[str, str | None] = {names.KEEP_AWAKE_UNTIL: until}
         if namespace.metadata.annotation(names.DESIRED) == _ASLEEP:
             changes[names.DESIRED] = None
-        return changes
+        return _Wish(changes=changes, said=f"asked to be awake until {until}")
 
     awake = frozenset({PowerState.AWAKE, PowerState.DROWSY})
     until = _Wait(states=awake, timeout=timeout) if wait else None
-    asyncio.run(_annotate(spaces, wanted, reason=reason, wait=until, target=target))
+    asyncio.run(_annotate(spaces, wish, reason=reason, wait=until, target=target))
 
 
 async def _wake_everything(target: Target, namespace: str) -> None:
@@ -167,7 +175,7 @@ def _held_until(namespace: Namespace) -> datetime:
 
 async def _annotate(
     spaces: Sequence[str],
-    wanted: Callable[[Namespace], Mapping[str, str | None]],
+    wish_for: Callable[[Namespace], _Wish],
     *,
     reason: str | None,
     wait: _Wait | None,
@@ -176,10 +184,11 @@ async def _annotate(
     async with connect(target) as client:
         found = [await get_space(client, name) for name in spaces]  # all or none of them
         for namespace in found:
-            changes = {**wanted(namespace), names.DESIRED_REASON: reason}
+            wish = wish_for(namespace)
+            changes = {**wish.changes, names.DESIRED_REASON: reason}
             path = namespace_path(namespace.metadata.name)
             await client.merge_patch(path, {"metadata": {"annotations": changes}})
-            click.echo(f"{namespace.metadata.name}: asked for")
+            click.echo(f"{namespace.metadata.name}: {wish.said}")
         if wait is not None:
             await _wait_for(client, spaces, wait)
 

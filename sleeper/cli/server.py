@@ -7,6 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import click
@@ -15,6 +16,10 @@ from sleeper.cli.exits import CommandError, ExitCode
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS: Final = 30.0
+_CODES: Final[dict[int, ExitCode]] = {
+    HTTPStatus.BAD_REQUEST: ExitCode.USAGE,
+    HTTPStatus.NOT_FOUND: ExitCode.NOT_FOUND,
+}
 
 server_option: Final = click.option(
     "--server",
@@ -40,8 +45,7 @@ def ask(server: str, path: str, parameters: Mapping[str, str] | None = None) -> 
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 checked
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        code = ExitCode.NOT_FOUND if error.code == 404 else ExitCode.ERROR  # noqa: PLR2004
-        raise CommandError(_detail(error), code) from error
+        raise CommandError(_detail(error), _CODES.get(error.code, ExitCode.ERROR)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CommandError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +18,16 @@ from sleeper.cli.kubernetes import (
     kubeconfig_option,
     list_spaces,
 )
-from sleeper.cli.output import print_json, print_table, print_yaml
+from sleeper.cli.output import print_json, print_table, print_yaml, relative
 from sleeper.core import names
+from sleeper.core.durations import format_instant
 from sleeper.core.objects import Namespace
+from sleeper.telemetry.clock import SystemClock
 
 _UNKNOWN: Final = "–"
 _COLUMNS: Final = ("tenant", "space", "state", "reason", "next", "last_activity")
 _WIDE: Final = (*_COLUMNS, "activity", "sleeping_since", "sleep_after", "awake_hours", "epoch")
+_INSTANTS: Final = frozenset({"next", "last_activity", "sleeping_since"})
 
 
 @click.command()
@@ -49,7 +53,8 @@ def spaces(name: str | None, output: str, kubeconfig: Path | None, context: str 
     else:
         columns = _WIDE if output == "wide" else _COLUMNS
         header = [column.replace("_", " ").upper() for column in columns]
-        print_table(header, [[str(row[c] or _UNKNOWN) for c in columns] for row in rows])
+        now = format_instant(SystemClock().now())
+        print_table(header, [[_cell(row, c, now=now) for c in columns] for row in rows])
 
 
 async def _read(name: str | None, target: Target) -> list[dict[str, Any]]:
@@ -73,6 +78,18 @@ def _row(namespace: Namespace) -> dict[str, Any]:
         "awake_hours": meta.annotation(names.AWAKE_HOURS),
         "epoch": meta.annotation(names.EPOCH),
     }
+
+
+def _cell(row: Mapping[str, Any], column: str, *, now: str) -> str:
+    """Instants as distances: people want to know how long ago, programs take JSON."""
+    value = row[column]
+    if not value:
+        return _UNKNOWN
+    if column not in _INSTANTS:
+        return str(value)
+    shown = relative(value, now=now)
+    # The annotation is written seldom: what it foresaw has been put off by use since.
+    return _UNKNOWN if column == "next" and shown.endswith(" ago") else shown
 
 
 def _activity(text: str | None) -> str | None:

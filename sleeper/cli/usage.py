@@ -6,6 +6,7 @@ import csv
 import sys
 from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,7 +16,6 @@ from sleeper.core.durations import format_instant, parse_duration, parse_instant
 
 _GIB: Final = 1 << 30
 _HOUR: Final = 3600
-_MINUTE_LABEL: Final = 16  # 2026-11-21T18:00
 _AMOUNTS: Final = (
     "cpu_milli_seconds",
     "memory_byte_seconds",
@@ -83,20 +83,40 @@ def _print_csv(statement: Any) -> None:
 def _print_table(statement: Any) -> None:
     by_space = statement["by"] == "space"
     header = ["FROM", "TENANT", *(["SPACE"] if by_space else [])]
-    header += ["CPU h", "MEMORY GiB·h", "FREED CPU h", "FREED GiB·h", "AWAKE", "ASLEEP"]
+    header += ["CPU h", "MEMORY GiB·h", "FREED CPU h", "FREED GiB·h", "AWAKE", "ASLEEP", "SEEN"]
+    zone = ZoneInfo(statement["zone"])
     rows = [
         [
-            line["start"][:_MINUTE_LABEL].replace("T", " "),
+            _label(line["start"], zone),
             line["tenant"],
             *([line["space"]] if by_space else []),
             *_figures(line),
+            _share_seen(line["covered_seconds"], _length(line, "start", "end")),
         ]
         for line in statement["lines"]
     ]
     empty = [""] * (2 if by_space else 1)
-    rows.append(["total", *empty, *_figures(statement["total"])])
+    seen = _share_seen(statement["covered_seconds"], _length(statement, "since", "until"))
+    rows.append(["total", *empty, *_figures(statement["total"]), seen])
     print_table(header, rows)
     click.echo(_coverage(statement))
+
+
+def _label(instant: str, zone: ZoneInfo) -> str:
+    """The beginning of a period on a wall clock of the zone, with its offset unless that is 0."""
+    text = datetime.fromisoformat(instant).astimezone(zone).isoformat(" ", "minutes")
+    return text.removesuffix("+00:00")
+
+
+def _length(period: Any, start: str, end: str) -> int:
+    """Seconds from one instant of a mapping to another."""
+    began, ended = (datetime.fromisoformat(period[key]) for key in (start, end))
+    return int((ended - began).total_seconds())
+
+
+def _share_seen(covered: int, seconds: int) -> str:
+    """Rounded down, so that 100% is the whole period."""
+    return f"{100 * covered // seconds}%"
 
 
 def _figures(amounts: Any) -> list[str]:
@@ -116,8 +136,7 @@ def _clock(seconds: int) -> str:
 
 
 def _coverage(statement: Any) -> str:
-    since, until = (datetime.fromisoformat(statement[key]) for key in ("since", "until"))
-    asked = int((until - since).total_seconds())
+    asked = _length(statement, "since", "until")
     seen = statement["covered_seconds"]
     line = f"{statement['zone']}; the meter saw {_clock(seen)} of {_clock(asked)}"
     return line if seen >= asked else f"{line}: what it did not see is unknown, not zero"

@@ -42,6 +42,8 @@ class Credentials:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
                     client_configuration=configuration
                 )
+            elif not self._kubeconfig.is_file():
+                raise ConfigError(f"there is no kubeconfig {self._kubeconfig}")
             else:
                 await config.load_kube_config(
                     config_file=str(self._kubeconfig),

@@ -98,3 +98,13 @@ def test_a_hold_that_cannot_be_read_is_a_usage_error() -> None:
     ran = sleeper("wake", "a", "--for", "soon")
     assert ran.returncode == ExitCode.USAGE
     assert "'soon' is not a duration" in ran.stderr
+
+
+def test_a_kubeconfig_that_is_not_there_is_never_replaced_by_another(tmp_path: Path) -> None:
+    usual = tmp_path / ".kube" / "config"
+    usual.parent.mkdir()
+    usual.write_text("that of another cluster")
+    gone = str(tmp_path / "gone")
+    ran = sleeper("spaces", HOME=str(tmp_path), KUBECONFIG=gone)
+    assert (ran.returncode, ran.stdout) == (ExitCode.BAD_CONFIG, "")
+    assert ran.stderr == f"sleeper: there is no kubeconfig {gone}\n"

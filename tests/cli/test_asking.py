@@ -1,0 +1,124 @@
+"""``sleeper explain`` and ``sleeper usage`` as a person sees them, over a real read API."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest_asyncio
+
+from billing.core.requests import Requests
+from billing.core.reservation import Reservation
+from billing.core.statement import Span, Statement, StatementQuery, make_statement
+from metrics.core.refs import SpaceRef
+from metrics.instruments import PrometheusRecorder
+from sleeper.api.app import build_app, serve_app
+from sleeper.cli.exits import ExitCode
+from sleeper.core.decide import decide
+from sleeper.core.explain import Explanation, explain
+from sleeper.telemetry.clock import SystemClock
+from tests.core.values import NOW, minutes, policy, snapshot, touch
+
+Ask = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
+
+BERLIN_MIDNIGHT = int(datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp())
+
+
+class Spaces:
+    def overview(self) -> Sequence[object]:
+        return []
+
+    def explanation(self, name: str) -> Explanation | None:
+        reading = policy({"sleep-after": "30m", "nap": "long"})
+        seen = snapshot(last_activity=touch(NOW - minutes(10)))
+        return explain(seen, reading, decide(seen, reading, NOW), NOW)
+
+
+class Statements:
+    """One Pod for two hours, of which the meter saw the second one and a half."""
+
+    async def statement(self, query: StatementQuery) -> Statement:
+        begin = BERLIN_MIDNIGHT
+        return make_statement(
+            query,
+            reservations=[
+                Reservation(
+                    pod_uid="p",
+                    space=SpaceRef(uid="u", name="shop", tenant="acme"),
+                    start=begin,
+                    end=begin + 7200,
+                    requests=Requests(cpu_millis=1000, memory_bytes=2**30),
+                )
+            ],
+            power=[],
+            spans=[Span(start=begin + 1800, end=begin + 7200)],
+        )
+
+
+@pytest_asyncio.fixture
+async def ask() -> AsyncIterator[Ask]:
+    app = build_app(
+        spaces=Spaces(),
+        statements=Statements(),
+        live={},
+        ready={},
+        metrics=PrometheusRecorder(SystemClock()).aiohttp_handler(),
+        clock=SystemClock(),
+    )
+    async with serve_app(app, listen="127.0.0.1", port=0) as port:
+
+        async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "sleeper", *arguments]
+            return await asyncio.to_thread(
+                subprocess.run,
+                [*command, "--server", f"http://127.0.0.1:{port}"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+
+        yield run
+
+
+async def test_an_explanation_is_laid_out_for_reading(ask: Ask) -> None:
+    ran = await ask("explain", "team-a-dev")
+    assert ran.returncode == ExitCode.OK, ran.stderr
+    paragraphs = [part.splitlines() for part in ran.stdout.split("\n\n")]
+    assert paragraphs[0] == ["team-a-dev (tenant team-a) is Awake"]
+    sections = {lines[0]: lines[1:] for lines in paragraphs[1:]}
+    assert list(sections) == ["decision:", "saw:", "settings:", "warnings:", "would change:"]
+    assert "  verdict          StayAwake" in sections["decision:"]
+    assert "  next transition  2026-11-18T12:25:00Z (in 25m)" in sections["decision:"]
+    settings = [line.split(maxsplit=3) for line in sections["settings:"]]
+    assert ["mode", "act", "configuration"] in settings
+    assert ["sleep-after", "30m", "annotation", "<- decided"] in settings
+    assert any(line.startswith("  signal api  has seen everything") for line in sections["saw:"])
+
+
+async def test_usage_is_labelled_with_the_clock_of_the_zone_that_was_asked_for(ask: Ask) -> None:
+    asked = ("--zone", "Europe/Berlin", "--since", "2026-11-20T23:00:00Z")
+    until = ("--until", "2026-11-21T01:00:00Z", "--per", "hour")
+    ran = await ask("usage", *asked, *until)
+    assert ran.returncode == ExitCode.OK, ran.stderr
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert rows[1][:2] == ["2026-11-21", "00:00+01:00"]
+    assert rows[2][:2] == ["2026-11-21", "01:00+01:00"]
+
+
+async def test_usage_marks_the_lines_that_the_meter_did_not_see_whole(ask: Ask) -> None:
+    asked = ("--since", "2026-11-20T23:00:00Z", "--until", "2026-11-21T01:00:00Z", "--per", "hour")
+    ran = await ask("usage", *asked)
+    header, first, second, total, coverage = ran.stdout.splitlines()
+    assert header.split()[-1] == "SEEN"
+    assert [line.split()[-1] for line in (first, second, total)] == ["50%", "100%", "75%"]
+    assert coverage.endswith("saw 1:30:00 of 2:00:00: what it did not see is unknown, not zero")
+
+
+async def test_a_question_that_makes_no_sense_is_a_usage_error(ask: Ask) -> None:
+    ran = await ask("usage", "--zone", "Mars/Olympus")
+    assert ran.returncode == ExitCode.USAGE
+    assert "'Mars/Olympus' is not an IANA time zone" in ran.stderr
