@@ -39,7 +39,7 @@ from sleeper.control.flights import Flights
 from sleeper.control.herald import Herald
 from sleeper.control.inquiry import Inquiry
 from sleeper.control.janitor import Janitor
-from sleeper.control.jobs import Jobs, checkpoint_job, retention_job
+from sleeper.control.jobs import Jobs, Retention, checkpoint_job, retention_job
 from sleeper.control.loop import LoopSettings, VerdictLoop
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.control.signals import Signal, SignalBoard
@@ -379,7 +379,9 @@ class Daemon:
         return Jobs(
             (
                 checkpoint_job(database),
-                retention_job(database, self._clock, namespaces=namespaces),
+                retention_job(
+                    database, self._clock, namespaces=namespaces, keep=retention(self._config)
+                ),
             )
         )
 
@@ -408,6 +410,17 @@ def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def retention(config: Config) -> Retention:
+    """How long history is kept; no stream that may still hold its Space is forgotten."""
+    kept = config.retention
+    return Retention(
+        meter=kept.meter,
+        activity=kept.activity,
+        gaps=kept.gaps,
+        streams=timedelta(seconds=config.api_signal.stream_max_seconds) + timedelta(days=1),
+    )
 
 
 def _tell_owner(loop: VerdictLoop, inventory: Inventory, space_uid: str) -> None:

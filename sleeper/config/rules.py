@@ -15,6 +15,8 @@ from sleeper.config.settings import Config
 _NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?")
 _URL: Final = re.compile(r"https?://[^/\s]+\S*")
 
+_DAY: Final = timedelta(days=1)
+
 Rule = Callable[[Config], Iterator[str]]
 
 
@@ -135,6 +137,18 @@ def _signals_exist(config: Config) -> Iterator[str]:
         yield f"traffic_signal.provider ({provider}) is not known; expected one of {known}"
 
 
+def _history_lasts_a_day(config: Config) -> Iterator[str]:
+    """Old history goes once a day, so a shorter time could not be kept to."""
+    retention = config.retention
+    for name in ("meter", "activity", "gaps"):
+        kept: timedelta = getattr(retention, name)
+        if kept < _DAY:
+            yield (
+                f"retention.{name} ({kept.total_seconds():g} s) must be at least a day "
+                f"({_DAY.total_seconds():g} s)"
+            )
+
+
 def _addresses(config: Config) -> Iterator[str]:
     api, sink = config.api, config.api_signal
     try:
@@ -156,5 +170,6 @@ _RULES: Final[tuple[Rule, ...]] = (
     _signals_have_time,
     _sink_is_usable,
     _signals_exist,
+    _history_lasts_a_day,
     _addresses,
 )

@@ -151,6 +151,7 @@ class ApiSignalConfig:
         "How long an exec, port-forward or followed log without a known end holds its Space.",
         14_400.0,
         above=0,
+        at_most=2_592_000,
     )
     flush_interval_seconds: float = setting(
         "Longest time between an event's arrival and its storage.", 1.0, above=0
@@ -233,6 +234,21 @@ class WakeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """How long history is kept; what is older goes once a day. What still counts never goes."""
+
+    meter: timedelta = setting(
+        "Requests and power states, from which usage is stated. Thirteen months by default, so "
+        "that the same month of last year can still be stated.",
+        timedelta(days=400),
+    )
+    activity: timedelta = setting("Last activity of namespaces that are gone.", timedelta(days=30))
+    gaps: timedelta = setting(
+        "Gaps of signals, for those who ask why a Space did not sleep.", timedelta(days=30)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
     """The read API, `/metrics`, `/livez` and `/readyz`; it asks nobody who they are."""
 
@@ -276,6 +292,7 @@ class Config:
     lease: LeaseConfig = setting("Who may put Spaces to sleep.", nested=LeaseConfig)
     sleep: SleepConfig = setting("Putting to sleep.", nested=SleepConfig)
     wake: WakeConfig = setting("Waking.", nested=WakeConfig)
+    retention: RetentionConfig = setting("How long history is kept.", nested=RetentionConfig)
     api: ApiConfig = setting("Read API, metrics and health.", nested=ApiConfig)
 
     @property

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -32,22 +31,18 @@ class Retention:
     """How long history is kept.
 
     Attributes:
-        meter: rows of the meter; by default thirteen months, so that last year's same month can
-            still be stated.
+        meter: rows of the meter.
         activity: last activity of namespaces that are gone.
         gaps: gaps of signals, kept for those who ask why a Space did not sleep.
         streams: streams, counted from their beginning; must outlast the longest that may hold.
         canaries: canaries that never came back.
     """
 
-    meter: timedelta = timedelta(days=400)
-    activity: timedelta = timedelta(days=30)
-    gaps: timedelta = timedelta(days=30)
-    streams: timedelta = timedelta(days=2)
+    meter: timedelta
+    activity: timedelta
+    gaps: timedelta
+    streams: timedelta
     canaries: timedelta = timedelta(hours=6)
-
-
-DEFAULT_RETENTION: Final = Retention()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +115,7 @@ def retention_job(
     clock: Clock,
     *,
     namespaces: Callable[[], frozenset[str] | None],
-    keep: Retention = DEFAULT_RETENTION,
+    keep: Retention,
 ) -> Job:
     """Daily: forget what ended longer ago than ``keep`` says.
 

@@ -16,10 +16,12 @@ from billing.core.power import ASLEEP
 from billing.core.statement import Amounts, Statement, StatementQuery
 from metrics.core.refs import SpaceRef
 from metrics.recorder import NullRecorder
+from sleeper.config import Config
 from sleeper.control.jobs import retention_job
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.core.power import PowerState
 from sleeper.core.record import FreedRequests
+from sleeper.daemon import retention
 from sleeper.errors import StoreError
 from sleeper.store.engine import Database
 from tests.billing.watching import HandClock, WatchedInventory, namespace_body, pod_body
@@ -385,7 +387,9 @@ async def test_retention_forgets_what_ended_long_ago_and_its_coverage(site: Site
     site.inventory.pod(pod_body("shop", "old", scheduled=T0), deleted=True)
     day = 86_400
     await site.pass_to(401 * day, meter)
-    forgotten = await retention_job(site.database, site.clock, namespaces=lambda: None).run()
+    forgotten = await retention_job(
+        site.database, site.clock, namespaces=lambda: None, keep=retention(Config())
+    ).run()
     assert forgotten == 1
     statement = await meter.statement(StatementQuery(since=T0, until=T0 + 2 * day))
     assert statement.covered_seconds == day

@@ -151,6 +151,13 @@ def test_a_password_does_not_appear_in_a_problem(tmp_path: Path) -> None:
     assert "secret" not in problem
 
 
+def test_a_key_that_stands_there_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "sleeper.yaml"
+    path.write_text("api_signal: {enabled: false}\nlease: {name: a}\nlease: {name: b}\n")
+    with pytest.raises(ConfigError, match=r"'lease' stands there twice[\s\S]*line 3"):
+        load_config(path, {})
+
+
 def test_a_file_that_is_missing_or_not_yaml_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(tmp_path / "none.yaml", {})

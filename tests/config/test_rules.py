@@ -45,6 +45,10 @@ CONTRADICTIONS: list[tuple[Mapping[str, Any], str]] = [
         "traffic_signal.poll_interval_seconds (2 × 15 = 30)",
     ),
     (
+        {"retention": {"gaps": "12h"}},
+        "retention.gaps (43200 s) must be at least a day (86400 s)",
+    ),
+    (
         {"api_signal": {"tls_key": None}},
         "api_signal.tls_cert and api_signal.tls_key must both be set",
     ),

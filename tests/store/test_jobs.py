@@ -9,7 +9,10 @@ from pathlib import Path
 from metrics import store
 from metrics.core.activity import SpaceActivity
 from metrics.core.signals import Activity, ActorClass, SignalName
+from sleeper.config import Config
+from sleeper.config.settings import ApiSignalConfig
 from sleeper.control.jobs import Job, Jobs, checkpoint_job, retention_job
+from sleeper.daemon import retention
 from sleeper.errors import StoreError
 from sleeper.store.engine import Database
 from sleeper.telemetry.clock import SystemClock
@@ -94,7 +97,9 @@ async def test_activity_of_namespaces_that_may_still_be_there_is_never_forgotten
         )
 
     async def remembered(living: frozenset[str] | None) -> set[str]:
-        await retention_job(database, FixedClock(), namespaces=lambda: living).run()
+        await retention_job(
+            database, FixedClock(), namespaces=lambda: living, keep=retention(Config())
+        ).run()
         async with database.read() as connection:
             return set(await store.load_activity(connection, SignalName.API))
 
@@ -109,5 +114,12 @@ async def test_activity_of_namespaces_that_may_still_be_there_is_never_forgotten
 async def test_the_jobs_that_we_ship_run_on_a_real_database(tmp_path: Path) -> None:
     async with await Database.open(f"sqlite+aiosqlite:///{tmp_path}/sleeper.db") as database:
         await checkpoint_job(database).run()
-        job = retention_job(database, SystemClock(), namespaces=frozenset)
+        job = retention_job(database, SystemClock(), namespaces=frozenset, keep=retention(Config()))
         assert await job.run() == 0
+
+
+def test_a_stream_is_remembered_for_longer_than_it_may_hold() -> None:
+    """Forgotten earlier, its Space would sleep after a restart while somebody is at work in it."""
+    week = timedelta(days=7)
+    config = Config(api_signal=ApiSignalConfig(stream_max_seconds=week.total_seconds()))
+    assert retention(config).streams > week
