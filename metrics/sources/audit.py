@@ -51,7 +51,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for text that is no JSON, of another shape, no UTF-8, or nested too deep."""
 
 
-def decode(body: bytes) -> EventBatch:
+def decode(body: bytes | bytearray | memoryview) -> EventBatch:
     """Read one body; never raises."""
     try:
         batch = _LIST.decode(body)
@@ -72,7 +72,7 @@ def parse_time(text: str) -> datetime | None:
     return at if at.tzinfo is not None else None
 
 
-def _decode_items(body: bytes) -> EventBatch:
+def _decode_items(body: bytes | bytearray | memoryview) -> EventBatch:
     try:
         batch = _RAW.decode(body)
     except _UNREADABLE as error:

@@ -12,27 +12,30 @@ import asyncio
 import hmac
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 import structlog
-from aiohttp import web
 
 from metrics.core.clock import Clock
 from metrics.core.watermark import GapReason
 from metrics.recorder import Recorder
+from sleeper.api.sink_connection import BodyBuffers, Connection, Patience
+from sleeper.api.sink_http import Message
 from sleeper.errors import ConfigError
 
 _log = structlog.get_logger(__name__)
 
-READ_BUFFER_BYTES: Final = 1 << 20
-"""Per connection: a usual batch (400 events, 0.4-1 MB) arrives without pausing the transport."""
+PATH: Final = "/audit/"
+"""Before the API server's name."""
 
-LINGER_SECONDS: Final = 1.0
-"""How long the rest of a body that we do not want is read before the connection is closed."""
+SHUTDOWN_SECONDS: Final = 5.0
+"""How long requests that are under way may take when the daemon stops."""
 
 UNKNOWN: Final = "(unknown)"
 """Metric label of API servers that are not configured: their number is not ours to bound."""
@@ -51,8 +54,12 @@ class BatchFate(StrEnum):
 class BatchReceiver(Protocol):
     """Where bodies go. Both calls return at once."""
 
-    def receive(self, apiserver: str, body: bytes) -> int:
-        """Take one body, whatever it holds; returns the number of events that were read."""
+    def receive(self, apiserver: str, body: bytearray | memoryview) -> int:
+        """Take one body, whatever it holds; it is valid during the call.
+
+        Returns:
+            Number of events that were read.
+        """
         ...
 
     def miss(self, apiserver: str, reason: GapReason) -> None:
@@ -67,16 +74,16 @@ class SinkLimits:
     Attributes:
         body_bytes: largest body that is read. The API server's own bound with truncation is 10 MiB.
         held_bytes: most bytes of unread bodies in memory at a time.
-        body_seconds: a body must be there by then. The API server gives up after 30 s.
+        patience: how long they may take.
     """
 
     body_bytes: int = 16 << 20
     held_bytes: int = 128 << 20
-    body_seconds: float = 30.0
+    patience: Patience = field(default_factory=Patience)
 
 
 class Authenticator:
-    """Tells senders from strangers: by a client certificate that TLS verified, or by a token.
+    """Tells senders who show no client certificate from strangers: by a token.
 
     Args:
         token_file: holds the bearer token; read again when it changes. None: no tokens.
@@ -87,12 +94,9 @@ class Authenticator:
         self._version: tuple[int, int] | None = None
         self._token = b""
 
-    def knows(self, request: web.BaseRequest) -> bool:
-        """Whether the request comes from an authenticated sender."""
-        transport = request.transport
-        if transport is not None and transport.get_extra_info("peercert"):
-            return True
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    def knows(self, authorization: str) -> bool:
+        """Whether the value of an ``Authorization`` header is that of a sender."""
+        scheme, _, token = authorization.partition(" ")
         expected = self._expected()
         return (
             bool(expected)
@@ -116,7 +120,7 @@ class Authenticator:
 
 
 class AuditSink:
-    """The HTTP application.
+    """What happens to requests; a :class:`~sleeper.api.sink_connection.Service`.
 
     Args:
         receiver: where bodies go.
@@ -141,71 +145,80 @@ class AuditSink:
         self._limits = limits
         self._held = 0
 
-    def app(self) -> web.Application:
-        """The routes."""
-        app = web.Application()
-        app.router.add_post("/audit/{apiserver}", self.handle)
-        return app
+    @property
+    def patience(self) -> Patience:
+        """How long senders may take."""
+        return self._limits.patience
 
-    async def handle(self, request: web.Request) -> web.Response:
-        """One batch."""
-        began = self._clock.monotonic()
-        apiserver = request.match_info["apiserver"][:255]
+    def open(self, request: Message, *, certified: bool) -> _Batch | HTTPStatus:
+        """A request begins; a status refuses it."""
+        apiserver = unquote(request.path.removeprefix(PATH))[:255]
+        if not request.path.startswith(PATH) or not apiserver or "/" in apiserver:
+            return HTTPStatus.NOT_FOUND
+        if request.method != "POST":
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        if not certified and not self._authenticator.knows(request.authorization):
+            self._count(apiserver, BatchFate.STRANGER, 0, 0.0)
+            return HTTPStatus.UNAUTHORIZED
+        return _Batch(self, apiserver, self._clock.monotonic())
+
+    def late_head(self) -> None:
+        """Somebody began a request and did not finish its head in time."""
+        self._count(UNKNOWN, BatchFate.SLOW, 0, self.patience.head)
+
+    def reserve(self, size: int, *, of: int) -> bool:
+        """Room for ``size`` more bytes of a body that comes to ``of`` with them."""
+        if of > self._limits.body_bytes or self._held + size > self._limits.held_bytes:
+            return False
+        self._held += size
+        return True
+
+    def end(
+        self, batch: _Batch, fate: BatchFate, body: bytearray | memoryview | None = None
+    ) -> None:
+        """A batch is over: give its room back, hand over what came of it, count it."""
+        self._held -= batch.reserved
         events = 0
-        if not self._authenticator.knows(request):
-            fate = BatchFate.STRANGER
-        else:
-            fate, events = await self._take(request, apiserver)
-        seconds = self._clock.monotonic() - began
+        if body is not None:
+            events = self._receiver.receive(batch.apiserver, body)
+        elif fate is BatchFate.SHED:
+            _log.warning("audit_batch_shed", apiserver=batch.apiserver)
+            self._receiver.miss(batch.apiserver, GapReason.SHED)
+        seconds = self._clock.monotonic() - batch.began
+        self._count(batch.apiserver, fate, events, seconds)
+
+    def _count(self, apiserver: str, fate: BatchFate, events: int, seconds: float) -> None:
         label = apiserver if apiserver in self._apiservers else UNKNOWN
         self._recorder.audit_batch(label, fate, events, seconds)
-        if fate in {BatchFate.TAKEN, BatchFate.SHED}:
-            return web.Response()
-        response = web.Response(status=401 if fate is BatchFate.STRANGER else 408)
-        response.force_close()
-        return response
 
-    async def _take(self, request: web.Request, apiserver: str) -> tuple[BatchFate, int]:
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                body = await self._read(request)
-        except TimeoutError:
-            # It was not acknowledged, so it will be sent again: nothing is missing.
-            if request.transport is not None:
-                request.transport.abort()
-            return BatchFate.SLOW, 0
-        except (web.RequestPayloadError, ConnectionError):
-            return BatchFate.BROKEN_OFF, 0
-        if body is None:
-            _log.warning("audit_batch_shed", apiserver=apiserver)
-            self._receiver.miss(apiserver, GapReason.SHED)
-            return BatchFate.SHED, 0
-        return BatchFate.TAKEN, self._receiver.receive(apiserver, body)
 
-    async def _read(self, request: web.Request) -> bytes | None:
-        """The body; None if it is too large to keep, in which case it was read and dropped."""
-        chunks: list[bytes] = []
-        size = 0
-        keep = (request.content_length or 0) <= self._limits.body_bytes
-        try:
-            while chunk := await request.content.readany():
-                if not keep:
-                    continue
-                if (
-                    size + len(chunk) > self._limits.body_bytes
-                    or self._held + len(chunk) > self._limits.held_bytes
-                ):
-                    keep = False
-                    chunks.clear()
-                    self._held -= size
-                    size = 0
-                    continue
-                chunks.append(chunk)
-                size += len(chunk)
-                self._held += len(chunk)
-            return b"".join(chunks) if keep else None
-        finally:
-            self._held -= size
+class _Batch:
+    """One body under way; a :class:`~sleeper.api.sink_connection.Delivery`."""
+
+    def __init__(self, sink: AuditSink, apiserver: str, began: float) -> None:
+        self._sink = sink
+        self.apiserver = apiserver
+        self.began = began
+        self.reserved = 0
+
+    def reserve(self, size: int) -> bool:
+        """Ask for room for ``size`` more bytes."""
+        granted = self._sink.reserve(size, of=self.reserved + size)
+        if granted:
+            self.reserved += size
+        return granted
+
+    def arrived(self, body: bytearray | memoryview | None) -> None:
+        """All of it was read; None: and thrown away."""
+        self._sink.end(self, BatchFate.SHED if body is None else BatchFate.TAKEN, body)
+
+    def late(self) -> None:
+        """It was not there in time, was not acknowledged, and will be sent again."""
+        self._sink.end(self, BatchFate.SLOW)
+
+    def broken_off(self) -> None:
+        """The connection ended before it; likewise."""
+        self._sink.end(self, BatchFate.BROKEN_OFF)
 
 
 def tls_context(*, certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
@@ -253,25 +266,39 @@ async def serve(
     Raises:
         ConfigError: the address cannot be had.
     """
-    runner = web.AppRunner(
-        sink.app(),
-        access_log=None,
-        handle_signals=False,
-        read_bufsize=READ_BUFFER_BYTES,
-        auto_decompress=False,  # API servers do not compress, and others could send a bomb
-        lingering_time=LINGER_SECONDS,
-        shutdown_timeout=5.0,
-    )
-    await runner.setup()
+    loop = asyncio.get_running_loop()
+    connections: set[Connection] = set()
+    buffers = BodyBuffers()
     try:
-        try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
-        except OSError as error:
-            raise ConfigError(
-                f"the audit sink cannot listen on {host}:{port}: {error.strerror or error}; "
-                "set api_signal.listen and api_signal.port"
-            ) from error
-        address: tuple[str, int] = runner.addresses[0]
-        yield address[1]
+        server = await loop.create_server(
+            lambda: Connection(sink, connections, buffers),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=sink.patience.head,
+            ssl_shutdown_timeout=sink.patience.linger,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"the audit sink cannot listen on {host}:{port}: {error.strerror or error}; "
+            "set api_signal.listen and api_signal.port"
+        ) from error
+    try:
+        yield server.sockets[0].getsockname()[1]
     finally:
-        await runner.cleanup()
+        server.close()
+        await _finish(connections)
+
+
+async def _finish(connections: set[Connection]) -> None:
+    """Let the requests under way end, for a while; then close every connection."""
+    ending = tuple(connections)
+    for connection in ending:
+        connection.end()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            for connection in ending:
+                await connection.closed.wait()
+    for connection in ending:
+        connection.abort()
+        await connection.closed.wait()

@@ -118,7 +118,7 @@ class AuditIntake:
         """Be told of each Space's newest activity as batches arrive, before they are stored."""
         self._listeners.append(listener)
 
-    def receive(self, apiserver: str, body: bytes) -> int:
+    def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
         """Take one body; returns the number of events that could be read."""
         arrived_at = self._clock.now()
         if apiserver not in self._apiservers:

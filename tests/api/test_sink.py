@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import pytest
 from metrics.core.watermark import GapReason
 from metrics.recorder import NullRecorder
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
+from sleeper.api.sink_connection import Patience
+from sleeper.api.sink_http import HEAD_BYTES
 from sleeper.errors import ConfigError
 from sleeper.telemetry.clock import SystemClock
 from tests.support.certificates import Authority, Pair
@@ -35,8 +37,8 @@ class Receiver(NullRecorder):
     missed: list[tuple[str, GapReason]] = field(default_factory=list)
     fates: list[tuple[str, str]] = field(default_factory=list)
 
-    def receive(self, apiserver: str, body: bytes) -> int:
-        self.bodies.append((apiserver, body))
+    def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
+        self.bodies.append((apiserver, bytes(body)))
         return 1
 
     def miss(self, apiserver: str, reason: GapReason) -> None:
@@ -218,7 +220,7 @@ async def test_a_compressed_body_is_not_inflated(site: Site, receiver: Receiver)
 async def test_a_slow_client_is_dropped_and_others_are_served(
     site: Site, receiver: Receiver
 ) -> None:
-    async with running(site, receiver, limits=SinkLimits(body_seconds=0.2)) as port:
+    async with running(site, receiver, limits=SinkLimits(patience=Patience(body=0.2))) as port:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=client_tls(site, site.client)
         )
@@ -298,3 +300,149 @@ def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -> None
         tls_context(certificate=nowhere, key=site.server.key, client_ca=None)
     with pytest.raises(ConfigError, match=r"client_ca.*missing\.pem"):
         tls_context(certificate=site.server.certificate, key=site.server.key, client_ca=nowhere)
+
+
+HEAD = b"POST /audit/main HTTP/1.1\r\nHost: x\r\n"
+
+
+async def say(port: int, site: Site, *pieces: bytes, pair: Pair | None = None) -> bytes:
+    """What a sender hears until the sink closes, when it says ``pieces`` one after the other."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=client_tls(site, pair or site.client)
+    )
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)  # so that pieces are records of their own
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def statuses(answer: bytes) -> list[int]:
+    """Status codes in what was heard."""
+    return [int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1")]
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 4096])
+async def test_a_connection_is_kept_and_its_bodies_arrive_whole(
+    site: Site, receiver: Receiver, pieces: int
+) -> None:
+    bodies = [os.urandom(3), os.urandom(40_000), b"", os.urandom(HEAD_BYTES)]
+    said = b"".join(HEAD + b"Content-Length: %d\r\n\r\n" % len(one) + one for one in bodies)
+    said += HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nz"
+    step = len(said) // pieces + 1
+    async with running(site, receiver) as port:
+        answer = await say(port, site, *(said[at : at + step] for at in range(0, len(said), step)))
+    assert [body for _, body in receiver.bodies] == [*bodies, b"z"]
+    assert statuses(answer) == [200] * 5
+
+
+async def test_a_body_in_chunks_arrives_whole(site: Site, receiver: Receiver) -> None:
+    chunks = b"3\r\nabc\r\n", b"5\r\n", b"defgh\r\n0\r\n", b"\r\n"
+    async with running(site, receiver) as port:
+        answer = await say(port, site, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *chunks)
+    assert receiver.bodies == [("main", b"abcdefgh")]
+    assert statuses(answer) == [200]
+
+
+async def test_chunks_over_the_limit_are_missing(site: Site, receiver: Receiver) -> None:
+    chunk = b"8000\r\n" + bytes(0x8000) + b"\r\n"
+    async with running(site, receiver, limits=SinkLimits(body_bytes=MIB)) as port:
+        answer = await say(
+            port, site, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40, b"0\r\n\r\n"
+        )
+        assert statuses(answer) == [200]
+        assert receiver.missed == [("main", GapReason.SHED)]
+        assert await post(port, site, bytes(MIB), pair=site.client) == 200
+    assert len(receiver.bodies) == 1
+
+
+async def test_who_asks_first_is_told_to_go_on_only_if_known(
+    site: Site, receiver: Receiver
+) -> None:
+    asks = HEAD + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    async with running(site, receiver) as port:
+        assert statuses(await say(port, site, asks, b"hi")) == [100, 200]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client_tls(site, None)
+        )
+        writer.write(asks)
+        async with asyncio.timeout(5):
+            assert statuses(await reader.read()) == [401]
+        writer.close()
+    assert receiver.bodies == [("main", b"hi")]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (HEAD + b"Content-Length: x\r\n\r\n", 400),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (HEAD + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n", 400),
+        (HEAD + b"X: " + bytes(HEAD_BYTES).replace(b"\0", b"x"), 431),
+        (b"POST /audit/ HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"POST /audit/a/b HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    ],
+)
+async def test_what_is_not_a_request_of_ours_is_refused_and_nothing_is_taken(
+    site: Site, receiver: Receiver, said: bytes, status: int
+) -> None:
+    limits = SinkLimits(patience=Patience(linger=0.1))
+    async with running(site, receiver, limits=limits) as port:
+        assert statuses(await say(port, site, said)) == [status]
+        assert await post(port, site, b"batch", pair=site.client) == 200
+    assert receiver.bodies == [("main", b"batch")]
+    assert receiver.missed == []
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /au", HEAD + b"Content-Length: 0\r\n\r\nPOST"])
+async def test_a_head_that_does_not_come_ends_the_connection(
+    site: Site, receiver: Receiver, begun: bytes
+) -> None:
+    limits = SinkLimits(patience=Patience(head=0.3))
+    async with running(site, receiver, limits=limits) as port:
+        await say(port, site, begun)
+        await eventually(lambda: ("(unknown)", "Slow") in receiver.fates)
+
+
+async def test_a_connection_that_nobody_uses_is_closed(site: Site, receiver: Receiver) -> None:
+    limits = SinkLimits(patience=Patience(idle=0.2))
+    async with running(site, receiver, limits=limits) as port:
+        answer = await say(port, site, HEAD + b"Content-Length: 2\r\n\r\nhi")
+    assert statuses(answer) == [200]
+    assert receiver.fates == [("main", "Taken")]
+
+
+async def test_the_request_under_way_is_finished_when_the_sink_stops(
+    site: Site, receiver: Receiver
+) -> None:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        port = await stack.enter_async_context(running(site, receiver))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client_tls(site, site.client)
+        )
+        writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n12")
+        await reader.readuntil(b"\r\n\r\n")
+        tasks.create_task(stack.aclose())
+        await eventually(lambda: is_refused(port))
+        writer.write(b"34")
+        async with asyncio.timeout(5):
+            assert statuses(await reader.read()) == [200]
+        writer.close()
+    assert receiver.bodies == [("main", b"1234")]
+
+
+def is_refused(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) != 0

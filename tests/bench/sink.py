@@ -119,7 +119,7 @@ def send(port: int, bundle: str, pair: Pair, seconds: float) -> None:
 class _CountingIntake(AuditIntake):
     events = 0
 
-    def receive(self, apiserver: str, body: bytes) -> int:
+    def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
         events = super().receive(apiserver, body)
         self.events += events
         return events

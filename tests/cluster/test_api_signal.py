@@ -74,7 +74,7 @@ class Watching:
             limits=SinkLimits(),
         )
 
-    def receive(self, apiserver: str, body: bytes) -> int:
+    def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
         self.events.extend(decode(body).events)
         return self.signal.intake.receive(apiserver, body)
 
