@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,10 +44,10 @@ def main() -> int:
         cluster,
         configuration(cluster, sleep_after=f"{SLEEP_AFTER_SECONDS}s", notice=f"{NOTICE_SECONDS}s"),
     )
-    watcher.start()
-    narrator.start()
     stage = Stage(cluster, watcher)
     try:
+        watcher.start()
+        narrator.start()
         tell(Cast(stage=stage, daemon=daemon, watcher=watcher, narrator=narrator))
         narrator.fact("That was the story; every scene was judged by the API server alone.")
         if not os.environ.get("KEEP"):
@@ -60,6 +61,12 @@ def main() -> int:
         narrator.failure(str(error))
         narrator.failure(f"the daemon's last words:\n{_tail(daemon)}")
         return 1
+    except subprocess.CalledProcessError as error:
+        narrator.failure(f"{error}\n{error.stderr}")
+        return 1
+    except KeyboardInterrupt:
+        narrator.failure("interrupted; everything is taken down")
+        return 128 + signal.SIGINT
     finally:
         daemon.stop()
         narrator.stop()

@@ -38,7 +38,8 @@ class Narrator:
     def stop(self) -> None:
         """Show it no more."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         if self._console.is_terminal:
             self._live.stop()
 

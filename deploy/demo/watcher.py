@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PATIENCE_SECONDS = 10.0
+"""A watcher that has not seen the cluster for that long judges no more."""
+
 
 class StoryError(Exception):
     """A scene did not go as told; the message says which, and what was seen instead."""
@@ -52,8 +55,13 @@ class Sight:
 class Watcher:
     """Looks at the cluster once a second, in a thread of its own, and keeps what it saw."""
 
-    def __init__(self, kubeconfig: str, namespaces: tuple[str, ...]) -> None:
+    def __init__(
+        self, kubeconfig: str, namespaces: tuple[str, ...], *, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._kubeconfig = kubeconfig
+        self._patience = patience
+        self._looked_at = time.monotonic()
+        self._blinded_by = ""
         self._namespaces = namespaces
         self._sights: dict[str, Sight] = {name: Sight() for name in namespaces}
         self._slept: dict[str, float] = {}
@@ -69,7 +77,8 @@ class Watcher:
     def stop(self) -> None:
         """Look no more."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def sight(self, namespace: str) -> Sight:
         """What was seen last."""
@@ -91,7 +100,7 @@ class Watcher:
         """
         began = time.monotonic()
         with self._changed:
-            while not holds(self):
+            while not self._judges(holds):
                 left = began + seconds - time.monotonic()
                 if left <= 0:
                     raise StoryError(f"{what}: not within {seconds:.0f} s. {self._report()}")
@@ -107,7 +116,7 @@ class Watcher:
         deadline = time.monotonic() + seconds
         with self._changed:
             while True:
-                if not holds(self):
+                if not self._judges(holds):
                     raise StoryError(f"{what}: no longer so. {self._report()}")
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -123,6 +132,13 @@ class Watcher:
             for event in self._get("events.events.k8s.io")
         )
 
+    def _judges(self, holds: Callable[[Watcher], bool]) -> bool:
+        """What ``holds`` says, unless what it judges by is old: not seeing a change is no proof."""
+        blind = time.monotonic() - self._looked_at
+        if blind > self._patience:
+            raise StoryError(f"the watcher is blind since {blind:.0f} s: {self._blinded_by}")
+        return holds(self)
+
     def _report(self) -> str:
         return "Seen: " + ", ".join(
             f"{name} {sight.ready} ready of {sight.wanted} wanted"
@@ -131,12 +147,17 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._stop.wait(1.0):
-            self._look()
+            try:
+                self._look()
+            except subprocess.SubprocessError as error:
+                self._blinded_by = str(getattr(error, "stderr", None) or error).strip()
 
     def _look(self) -> None:
+        began = time.monotonic()
         sights = self._sights_now()
         with self._changed:
             self._sights = sights
+            self._looked_at = began
             for name, sight in sights.items():
                 if sight.asleep:
                     self._slept.setdefault(name, time.monotonic())
@@ -158,6 +179,7 @@ class Watcher:
             ],
             check=True,
             capture_output=True,
+            text=True,
             timeout=30,
         )
         items: list[dict[str, Any]] = json.loads(answer.stdout)["items"]
