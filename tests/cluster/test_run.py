@@ -161,6 +161,23 @@ def test_ctrl_c_reaches_the_command_while_its_cluster_is_there(tmp_path: Path) -
     os.close(terminal)
 
 
+def test_without_a_command_there_is_a_shell_with_a_hint_at_what_to_type() -> None:
+    shell = subprocess.run(
+        [RUN],
+        input="kubectl get namespaces --output=name\nexit 3\n",
+        env={**os.environ, "SHELL": "/bin/sh"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert shell.returncode == 3, shell.stderr
+    assert "namespace/kube-system" in shell.stdout
+    assert "exit                                                            # and every" in (
+        shell.stderr
+    )
+
+
 def test_a_published_port_is_reached_from_outside(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

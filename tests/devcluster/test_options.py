@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 
 import pytest
+from devcluster import cli, isolation
 from devcluster.errors import DevclusterError
 from devcluster.options import parse_flags, read_options
 from devcluster.publish import open_publication
@@ -94,3 +96,22 @@ def test_a_cluster_of_ones_own_is_used_as_it_is() -> None:
 def test_a_publication_that_cannot_be_had_is_refused(text: str) -> None:
     with pytest.raises(DevclusterError, match=f"--publish {text}"):
         open_publication(text)
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_full_disk_is_one_sentence(
+    isolated: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever directory is made first: the mount point, or the cluster's own."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/directory")
+
+    monkeypatch.setattr(cli, "ensure_binaries", lambda _: {})
+    monkeypatch.setattr(isolation, "why_not", lambda: None if isolated else "no namespaces")
+    monkeypatch.setattr("devcluster.isolation.Path.mkdir", full)
+    monkeypatch.setattr("devcluster.isolation.tempfile.mkdtemp", full)
+    assert cli.main(["true"]) == 125
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("devcluster: the cluster cannot be had: [Errno 28] No space left")
+    assert "/some/directory" in last

@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DevclusterError as error:
         _say(str(error))
         return _EXIT_OURS
+    except OSError as error:
+        _say(f"the cluster cannot be had: {error}; is there space, and may this user write there?")
+        return _EXIT_OURS
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
