@@ -15,7 +15,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -43,7 +44,14 @@ _WHAT = f"Audit sink over TLS, batches of {EVENTS} events, {CONNECTIONS} connect
 SPARSE_SHARE = Figure(name=f"{_WHAT}: events a second ÷ bare decode", at_least=0.60)
 WHOLE_SHARE = Figure(name=f"{_WHAT}: ÷ bare decode of whole events, untyped")
 INTAKE_SHARE = Figure(name="The same without TLS and HTTP: ÷ bare decode")
+CPU_SHARE = Figure(name=f"{_WHAT}: events a second of the sink's own CPU ÷ bare decode")
 RATE = Figure(name=f"{_WHAT}: events", unit="/s", places=0)
+_PART = "CPU of the sink for each event"
+DECODING = Figure(name=f"{_PART}: decoding", unit="µs")
+CLASSIFYING = Figure(name=f"{_PART}: classification", unit="µs")
+FOLDING = Figure(name=f"{_PART}: folding and counting", unit="µs")
+DECRYPTING = Figure(name=f"{_PART}: decryption", unit="µs")
+MOVING = Figure(name=f"{_PART}: the rest: sockets, event loop, HTTP, and cold caches", unit="µs")
 
 
 class _BareList(msgspec.Struct, gc=False):
@@ -147,10 +155,44 @@ def intake_rate(bodies: list[bytes]) -> float:
     return intake.events / (time.process_time() - began)
 
 
-async def sink_rate(directory: Path, seconds: float) -> float:
-    """Events per second through the whole sink."""
-    authority = Authority(directory)
-    server, client = authority.issue("server"), authority.issue("client")
+def classified_rate(bodies: list[bytes]) -> float:
+    """Events per second of CPU time through the rules alone, each batch freshly decoded."""
+    rules = AuditRules(own_agent="sleeper")
+    spent = 0.0
+    for one in bodies * 3:
+        events = _SPARSE.decode(one).items
+        began = time.process_time()
+        rules.read(events, SPACES.__contains__)
+        spent += time.process_time() - began
+    return 3 * len(bodies) * EVENTS / spent
+
+
+def decrypted_rate(bodies: list[bytes], server: Pair, bundle: Path) -> float:
+    """Events per second of CPU time through TLS alone, in memory."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = tls_context(certificate=server.certificate, key=server.key, client_ca=None)
+    receiving = tls.wrap_bio(to_server, to_client, server_side=True)
+    context = ssl.create_default_context(cafile=str(bundle))
+    sending = context.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    for side in (sending, receiving, sending, receiving):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    room, spent = memoryview(bytearray(max(map(len, bodies)))), 0.0
+    for one in bodies * 3:
+        sending.write(one)
+        records = to_server.read()
+        began, got = time.process_time(), 0
+        to_server.write(records)
+        while got < len(one):
+            got += receiving.read(len(one) - got, room[got:])
+        spent += time.process_time() - began
+    return 3 * len(bodies) * EVENTS / spent
+
+
+async def sink_rates(
+    authority: Authority, server: Pair, client: Pair, seconds: float
+) -> tuple[float, float]:
+    """Events through the whole sink: per second, and per second of its own CPU time."""
     clock = SystemClock()
     intake = make_intake()
     sink = AuditSink(
@@ -169,44 +211,77 @@ async def sink_rate(directory: Path, seconds: float) -> float:
         process.start()
         while intake.events == 0:  # noqa: ASYNC110 an event would cost the path under test
             await asyncio.sleep(0.01)
-        before, began = intake.events, time.perf_counter()
+        before, began, cpu_began = intake.events, time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds * 0.8)
         taken = intake.events - before
         rate = taken / (time.perf_counter() - began)
+        cpu_rate = taken / (time.process_time() - cpu_began)
         await asyncio.to_thread(process.join)
         assert process.exitcode == 0
     assert intake.activities, "the batches hold people's events"
-    return rate
+    return rate, cpu_rate
 
 
 async def measure() -> Mapping[Figure, float]:
     """Measure in rounds: how fast a machine is may change within seconds."""
     bodies = make_bodies()
     rounds = [await _one_round(bodies) for _ in range(ROUNDS)]
-    return {
-        SPARSE_SHARE: statistics.median(found.sink / found.sparse for found in rounds),
-        WHOLE_SHARE: statistics.median(found.sink / found.whole for found in rounds),
-        INTAKE_SHARE: statistics.median(found.intake / found.sparse for found in rounds),
-        RATE: statistics.median(found.sink for found in rounds),
+
+    def median(of: Callable[[_Round], float]) -> float:
+        return statistics.median(of(found) for found in rounds)
+
+    parts = {
+        DECODING: median(lambda found: 1e6 / found.sparse),
+        CLASSIFYING: median(lambda found: 1e6 / found.classified),
+        FOLDING: median(lambda f: 1e6 * (1 / f.intake - 1 / f.sparse - 1 / f.classified)),
+        DECRYPTING: median(lambda found: 1e6 / found.decrypted),
+        MOVING: median(lambda f: 1e6 * (1 / f.sink_cpu - 1 / f.intake - 1 / f.decrypted)),
+    }
+    return parts | {
+        SPARSE_SHARE: median(lambda found: found.sink / found.sparse),
+        WHOLE_SHARE: median(lambda found: found.sink / found.whole),
+        CPU_SHARE: median(lambda found: found.sink_cpu / found.sparse),
+        INTAKE_SHARE: median(lambda found: found.intake / found.sparse),
+        RATE: median(lambda found: found.sink),
     }
 
 
 class _Round(NamedTuple):
-    """Events per second."""
+    """Events per second; all but ``sink`` of CPU time."""
 
     sink: float
-    intake: float
+    sink_cpu: float
     sparse: float
     whole: float
+    intake: float
+    classified: float
+    decrypted: float
 
 
 async def _one_round(bodies: list[bytes]) -> _Round:
-    before = bare_rate(bodies), bare_rate(bodies, _WHOLE), intake_rate(bodies)
     with tempfile.TemporaryDirectory() as directory:
-        sink = await sink_rate(Path(directory), SECONDS)
-    after = bare_rate(bodies), bare_rate(bodies, _WHOLE), intake_rate(bodies)
-    sparse, whole, intake = map(statistics.mean, zip(before, after, strict=True))
-    return _Round(sink=sink, intake=intake, sparse=sparse, whole=whole)
+        authority = Authority(Path(directory))
+        server, client = authority.issue("server"), authority.issue("client")
+
+        def alone() -> tuple[float, ...]:
+            return (
+                bare_rate(bodies),
+                bare_rate(bodies, _WHOLE),
+                intake_rate(bodies),
+                classified_rate(bodies),
+                decrypted_rate(bodies, server, authority.bundle),
+            )
+
+        before = alone()
+        through = await sink_rates(authority, server, client, SECONDS)
+        after = alone()
+    return _Round(*through, *map(statistics.mean, zip(before, after, strict=True)))
 
 
-BENCH = Bench(figures=(SPARSE_SHARE, WHOLE_SHARE, INTAKE_SHARE, RATE), measure=measure)
+BENCH = Bench(
+    figures=(
+        *(SPARSE_SHARE, WHOLE_SHARE, CPU_SHARE, INTAKE_SHARE, RATE),
+        *(DECODING, CLASSIFYING, FOLDING, DECRYPTING, MOVING),
+    ),
+    measure=measure,
+)
