@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 import structlog
 
@@ -39,20 +40,27 @@ class WakeLook:
     """Brings one object back; see :class:`sleeper.control.actuator.Look`."""
 
     def __init__(
-        self, *, ref: ObjectRef, entry: Entry | None, space_uid: str, epoch: int, fenced: bool
+        self,
+        *,
+        ref: ObjectRef,
+        entry: Entry | None,
+        space_uid: str,
+        epoch: int,
+        untouched: bool = False,
     ) -> None:
         self._ref = ref
         self._entry = entry
         self._space_uid = space_uid
         self._epoch = epoch
-        self._fenced = fenced
+        self._untouched = untouched
+        self._fenced = False
 
     def step(self, live: JsonObject) -> Step:
         """The next step for the object as it is now."""
         kind = KINDS[self._ref.kind]
         note = note_on(live, kind=kind, space_uid=self._space_uid, entry=self._entry)
         if isinstance(note, RestoreNote) and note.epoch == self._epoch:
-            self._fenced = True
+            self._fenced, self._untouched = True, False
         return wake_step(
             live,
             ref=self._ref,
@@ -60,6 +68,7 @@ class WakeLook:
             space_uid=self._space_uid,
             epoch=self._epoch,
             fenced=self._fenced,
+            untouched=self._untouched,
         )
 
     async def amend(self, entry: Entry) -> bool:
@@ -106,8 +115,9 @@ class Waking:
         self._actuator = actuator
         self._clock = clock
         self._settings = settings
-        self._back: dict[tuple[str, int], set[str]] = {}
-        """Uids that are done, by Space and epoch: a wake that is tried again leaves them alone."""
+        self._back: dict[str, tuple[datetime, set[str]]] = {}
+        """By Space, of which sleep (when it was decided) which uids are done: a wake that is tried
+        again leaves them alone."""
 
     async def bring_back(
         self, record: SleepRecord, reason: Reason, *, surely_unwritten: Collection[str] = ()
@@ -117,8 +127,8 @@ class Waking:
         Args:
             record: as it was just read.
             reason: why; a wake that is already under way keeps its own.
-            surely_unwritten: uids of objects for which no sleep patch can be under way; they need
-                no fence.
+            surely_unwritten: uids of objects that no sleep patch has reached or can still reach;
+                without a note they are as their owner wants them.
         """
         moved = await move(
             self._records,
@@ -133,7 +143,8 @@ class Waking:
         reason = record.wake_reason or reason
         await self._publish(record, PowerState.WAKING, reason)
         deadline = self._clock.monotonic() + self._settings.wake_deadline_seconds
-        done = self._back.setdefault((record.space_uid, record.epoch), set(surely_unwritten))
+        done = self._done_of(record)
+        done.update(surely_unwritten)
         results: list[Result] = []
         for wave in waves(record.entries):
             results += await self._restore(record, wave, done)
@@ -148,7 +159,7 @@ class Waking:
         waiting = await self._ready(record.space_name, results, until=deadline)
         await self._publish(record, PowerState.AWAKE, reason)
         await self._records.delete(record)
-        self._back.pop((record.space_uid, record.epoch), None)
+        self._back.pop(record.space_uid, None)
         left = tuple(r for r in results if r.left is not None)
         message = _sentence(left) or "everything is back"
         if waiting:
@@ -162,13 +173,18 @@ class Waking:
         looks = [
             (
                 ref,
-                WakeLook(
-                    ref=ref, entry=None, space_uid=note.space_uid, epoch=note.epoch, fenced=True
-                ),
+                WakeLook(ref=ref, entry=None, space_uid=note.space_uid, epoch=note.epoch),
             )
             for ref, note in notes
         ]
         return await self._drive(namespace, looks)
+
+    def _done_of(self, record: SleepRecord) -> set[str]:
+        decided_at, done = self._back.get(record.space_uid, (record.decided_at, set()))
+        if decided_at != record.decided_at:
+            done = set()
+        self._back[record.space_uid] = record.decided_at, done
+        return done
 
     async def _restore(
         self, record: SleepRecord, wave: Iterable[Entry], done: Collection[str]
@@ -181,7 +197,7 @@ class Waking:
                     entry=entry,
                     space_uid=record.space_uid,
                     epoch=record.epoch,
-                    fenced=entry.ref.uid in done,
+                    untouched=entry.ref.uid in done,
                 ),
             )
             for entry in wave

@@ -28,6 +28,9 @@ from sleeper.core.workloads import KINDS, WorkloadKind
 
 _ANNOTATIONS = "/metadata/annotations"
 
+_EPOCH_DIGITS = 15
+"""Digits that an epoch may have: more than there will ever be sleeps, fewer than 64 bits hold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sleepable:
@@ -94,9 +97,9 @@ def next_epoch(
 
 
 def epoch_of(namespace: Namespace) -> int:
-    """The epoch on a namespace; 0 if there is none that can be read."""
+    """The epoch on a namespace; 0 if there is none that can be read or believed."""
     annotated = namespace.metadata.annotation(EPOCH) or ""
-    return int(annotated) if annotated.isdecimal() else 0
+    return int(annotated) if annotated.isdecimal() and len(annotated) <= _EPOCH_DIGITS else 0
 
 
 def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:

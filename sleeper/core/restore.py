@@ -31,6 +31,7 @@ def wake_step(
     space_uid: str,
     epoch: int,
     fenced: bool,
+    untouched: bool = False,
 ) -> Step:
     """The next step that brings one object back.
 
@@ -41,14 +42,17 @@ def wake_step(
         space_uid: uid of the namespace.
         epoch: the sleep that is over; a note of a later one is left alone.
         fenced: no sleep patch of this sleep can land on the object any more: this flight has seen
-            it carry a note, or knows that no sleep patch is under way.
+            it carry a note.
+        untouched: no sleep patch of this sleep ever reached the object or can still reach it, or
+            it has been brought back already. Without a note it is then as its owner wants it,
+            also at zero.
     """
     if (left := left_alone(live, ref)) is not None:
         return left
     kind = KINDS[ref.kind]
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
     if not isinstance(note, RestoreNote):
-        if _needs_nothing(live, kind, entry, fenced=fenced):
+        if untouched or _needs_nothing(live, kind, entry, fenced=fenced):
             return Settled()
         assert entry is not None
         return _fence(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)

@@ -12,7 +12,7 @@ import pytest
 from metrics.instruments import NullRecorder
 from sleeper.control.flight_result import FlightResult, FlightSettings
 from sleeper.control.flights import Flights
-from sleeper.core.names import EPOCH, POWER_STATE, RESTORE
+from sleeper.core.names import EPOCH, POWER_STATE, RESTORE, WAVE
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.kube.errors import Forbidden
@@ -216,6 +216,51 @@ async def test_an_owner_who_scales_while_the_record_is_written_is_recorded_as_th
     await flights(api).wake(SPACE.uid, Reason.TOUCHED)
 
     assert replicas(api) == {"web": 9, "off": 0, "db": 0}
+
+
+async def test_what_its_owner_stopped_before_a_sleep_reached_it_stays_stopped() -> None:
+    api = mixed_space()
+    api.objects["StatefulSet", "db"]["metadata"]["annotations"] = {WAVE: "1"}
+
+    def stop_web_and_deny_db(name: str, write: Callable[[], Any]) -> Any:
+        if name == "patch statefulsets/db":
+            api.scale("Deployment", "web", 0)
+            raise Forbidden('admission webhook "no.example" denied the request', status=403)
+        return write()
+
+    api.fault = stop_web_and_deny_db
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.WRITE_DENIED
+    assert replicas(api) == {"web": 0, "off": 0, "db": 2}
+
+
+async def test_what_its_owner_stopped_after_it_was_brought_back_stays_stopped() -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    api.fault = deny("patch statefulsets/db")
+    deck = flights(api)
+    assert not (await deck.wake(SPACE.uid, Reason.TOUCHED)).ok
+    assert replicas(api)["web"] == 4
+    api.scale("Deployment", "web", 0)
+    api.fault = lambda _name, write: write()
+
+    assert (await deck.wake(SPACE.uid, Reason.TOUCHED)).ok
+
+    assert replicas(api) == {"web": 0, "off": 0, "db": 2}
+
+
+@pytest.mark.parametrize("forged", ["9" * 5000, "9" * 30, "-1", "many", "٣"])
+async def test_a_forged_epoch_on_the_namespace_holds_up_no_wake_and_no_sleep(forged: str) -> None:
+    api = mixed_space()
+    before = essence(api)
+    for _ in range(2):
+        api.namespace["metadata"].setdefault("annotations", {})[EPOCH] = forged
+        assert (await flights(api).sleep(SPACE, IDLE)).ok
+        api.namespace["metadata"]["annotations"][EPOCH] = forged
+        assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
+        assert essence(api) == before
+        assert api.stored == {}
 
 
 async def test_a_stripped_annotation_loses_nothing() -> None:
