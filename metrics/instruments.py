@@ -146,7 +146,9 @@ WRITES: Final = _counter(
     "outcome",
 )
 POLICY_PROBLEMS: Final = _counter(
-    "sleeper_policy_problems_total", "Annotations that could not be read, by key.", "key"
+    "sleeper_policy_problems_total",
+    "Annotations that cannot be read or have no effect, by key; `unknown` for keys not ours.",
+    "key",
 )
 LEADING: Final = _gauge("sleeper_lease_leading", "1 while this replica holds the Lease.")
 REFLECTOR: Final = _counter(

@@ -7,7 +7,7 @@ until the notice has surely been written.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,6 +23,10 @@ from sleeper.core.restore import forged_notes
 from sleeper.kube.errors import Conflict, KubeError
 
 log = structlog.get_logger(__name__)
+
+_KEYS: Final = frozenset(spec.key for spec in names.ANNOTATIONS)
+_UNKNOWN_KEY: Final = "unknown"
+"""Label of every key that is not ours: owners can invent keys without end, metrics must not."""
 
 
 class Events(Protocol):
@@ -101,7 +105,7 @@ class Herald:
         else:
             self._warned.pop(uid, None)
         for note in sorted(notes - before, key=str):
-            self._recorder.policy_problem(note.key)
+            self._recorder.policy_problem(note.key if note.key in _KEYS else _UNKNOWN_KEY)
             log.warning("annotation_unreadable", space=namespace.metadata.name, detail=str(note))
             await self._events.record(
                 regarding=namespace,
