@@ -26,7 +26,7 @@ _DECIDED: Final = "<- decided"
 @server_option
 def explain(space: str, output: str, server: str) -> None:
     """Say what was seen of a Space, what was decided, why, and what would change it."""
-    answer = ask(server, f"/api/v1/spaces/{urllib.parse.quote(space, safe='')}")
+    answer = ask(server, f"/api/v1/spaces/{urllib.parse.quote(space, safe='')}", expects="space")
     if output == "json":
         print_json(answer)
     elif output == "yaml":

@@ -30,11 +30,19 @@ server_option: Final = click.option(
 )
 
 
-def ask(server: str, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+def ask(
+    server: str, path: str, parameters: Mapping[str, str] | None = None, *, expects: str
+) -> Any:
     """The JSON that the daemon answers.
 
+    Args:
+        server: URL of the read API.
+        path: what is asked.
+        parameters: of the query.
+        expects: a key that every answer of the daemon has: its port is a popular one.
+
     Raises:
-        CommandError: it does not answer, or says no.
+        CommandError: it does not answer, or says no, or somebody else answers.
     """
     url = server.rstrip("/") + path
     if parameters:
@@ -43,17 +51,24 @@ def ask(server: str, path: str, parameters: Mapping[str, str] | None = None) -> 
         raise CommandError(f"--server {server}: expected an http:// URL", ExitCode.USAGE)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 checked
-            return json.load(answer)
+            said = json.load(answer)
     except urllib.error.HTTPError as error:
         raise CommandError(_detail(error), _CODES.get(error.code, ExitCode.ERROR)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CommandError(
-            f"the daemon's read API at {server} does not answer ({reason}). It listens on loopback "
-            "only: `kubectl --namespace sleeper-system port-forward deploy/sleeper 8080` brings it "
-            "here, --server says where it is",
+            f"the daemon's read API at {server} does not answer ({reason}). It listens on the "
+            "loopback of the machine where `sleeper run` runs: ask there, or forward its api.port "
+            "here; --server or SLEEPER_SERVER says where it is",
             ExitCode.UNREACHABLE,
         ) from error
+    if not isinstance(said, dict) or expects not in said:
+        raise CommandError(
+            f"what answers at {server} is not sleeper's read API; --server or SLEEPER_SERVER says "
+            "where it is",
+            ExitCode.UNREACHABLE,
+        )
+    return said
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

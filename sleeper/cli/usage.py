@@ -47,7 +47,7 @@ def usage(
     asked = {"by": by, "per": per, "zone": zone, "since": _instant("--since", since)}
     if until is not None:
         asked["until"] = _instant("--until", until)
-    statement = ask(server, "/api/v1/usage", asked)
+    statement = ask(server, "/api/v1/usage", asked, expects="covered_seconds")
     if output == "json":
         print_json(statement)
     elif output == "csv":

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
+import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from billing.core.requests import Requests
 from billing.core.reservation import Reservation
@@ -58,6 +61,18 @@ class Statements:
         )
 
 
+async def ask_on(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command against what listens there."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "sleeper", *arguments, "--server", f"http://127.0.0.1:{port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
 @pytest_asyncio.fixture
 async def ask() -> AsyncIterator[Ask]:
     app = build_app(
@@ -69,19 +84,7 @@ async def ask() -> AsyncIterator[Ask]:
         clock=SystemClock(),
     )
     async with serve_app(app, listen="127.0.0.1", port=0) as port:
-
-        async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "sleeper", *arguments]
-            return await asyncio.to_thread(
-                subprocess.run,
-                [*command, "--server", f"http://127.0.0.1:{port}"],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=30,
-            )
-
-        yield run
+        yield partial(ask_on, port)
 
 
 async def test_an_explanation_is_laid_out_for_reading(ask: Ask) -> None:
@@ -122,3 +125,19 @@ async def test_a_question_that_makes_no_sense_is_a_usage_error(ask: Ask) -> None
     ran = await ask("usage", "--zone", "Mars/Olympus")
     assert ran.returncode == ExitCode.USAGE
     assert "'Mars/Olympus' is not an IANA time zone" in ran.stderr
+
+
+@pytest.mark.parametrize("question", [("explain", "team-a-dev"), ("usage",)])
+async def test_another_program_on_that_port_is_not_taken_for_the_daemon(
+    question: tuple[str, ...],
+) -> None:
+    async def somebody_else(_request: web.Request) -> web.Response:
+        return web.json_response({"pod": "10.0.0.1"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", somebody_else)
+    async with serve_app(app, listen="127.0.0.1", port=0) as port:
+        ran = await ask_on(port, *question)
+    assert ran.returncode == ExitCode.UNREACHABLE
+    assert "is not sleeper's read API" in ran.stderr
+    assert "Traceback" not in ran.stderr
