@@ -202,8 +202,10 @@ async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> N
             while pending:
                 for name in tuple(pending):
                     meta = (await get_space(client, name)).metadata
-                    state = meta.annotation(names.POWER_STATE) or "Unknown"
+                    state = meta.annotation(names.POWER_STATE)
                     line = f"{name}: {state} ({meta.annotation(names.REASON) or 'no reason yet'})"
+                    if state is None:
+                        line = f"{name}: no state yet; it takes a running daemon in mode act"
                     if shown.get(name) != line:
                         shown[name] = line
                         click.echo(line)

@@ -27,6 +27,10 @@ from sleeper.telemetry.clock import SystemClock
 _UNKNOWN: Final = "–"
 _COLUMNS: Final = ("tenant", "space", "state", "reason", "next", "last_activity")
 _WIDE: Final = (*_COLUMNS, "activity", "sleeping_since", "sleep_after", "awake_hours", "epoch")
+_NO_STATE: Final = (
+    "A Space without a state: no daemon in mode act has got to it yet. In mode observe nothing is "
+    "written on namespaces; `sleeper explain SPACE` asks the daemon itself."
+)
 _INSTANTS: Final = frozenset({"next", "last_activity", "sleeping_since"})
 
 
@@ -55,6 +59,8 @@ def spaces(name: str | None, output: str, kubeconfig: Path | None, context: str 
         header = [column.replace("_", " ").upper() for column in columns]
         now = format_instant(SystemClock().now())
         print_table(header, [[_cell(row, c, now=now) for c in columns] for row in rows])
+        if any(row["state"] is None for row in rows):
+            click.echo(_NO_STATE, err=True)
 
 
 async def _read(name: str | None, target: Target) -> list[dict[str, Any]]:
