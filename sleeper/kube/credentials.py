@@ -37,6 +37,8 @@ class Credentials:
             ConfigError: there is none, or it cannot be used.
         """
         configuration = Configuration()
+        if self._kubeconfig is not None and not self._kubeconfig.exists():
+            raise ConfigError(f"there is no kubeconfig {self._kubeconfig}")
         try:
             if self._kubeconfig is None:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
@@ -55,7 +57,7 @@ class Credentials:
             where = (
                 f"kubeconfig {self._kubeconfig}"
                 if self._kubeconfig
-                else "the Pod's ServiceAccount (no kubeconfig is set)"
+                else "the Pod's ServiceAccount (no kubeconfig is given or found)"
             )
             raise ConfigError(f"cannot read cluster access from {where}: {error}") from error
         if self._server is not None:
