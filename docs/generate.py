@@ -78,7 +78,7 @@ def _default(declared: Field[Any]) -> str:
 
 def _bounds(bounds: Mapping[str, Any]) -> str:
     said = [
-        f"{word} {bounds[key]:g}"
+        f"{word} {bounds[key]:.10g}"
         for key, word in (("at_least", "at least"), ("above", "more than"), ("at_most", "at most"))
         if bounds[key] is not None
     ]

@@ -220,11 +220,11 @@ def _check_bounds(declared: Field[Any], value: Any) -> None:
         return
     bounds = declared.metadata
     if bounds["at_least"] is not None and value < bounds["at_least"]:
-        raise ValueError(f"must be at least {bounds['at_least']:g}")
+        raise ValueError(f"must be at least {bounds['at_least']:.10g}")
     if bounds["above"] is not None and value <= bounds["above"]:
-        raise ValueError(f"must be more than {bounds['above']:g}")
+        raise ValueError(f"must be more than {bounds['above']:.10g}")
     if bounds["at_most"] is not None and value > bounds["at_most"]:
-        raise ValueError(f"must be at most {bounds['at_most']:g}")
+        raise ValueError(f"must be at most {bounds['at_most']:.10g}")
 
 
 @cache

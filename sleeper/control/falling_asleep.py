@@ -255,7 +255,8 @@ class Sleep:
         moved = await move(self._records, record, PowerState.ASLEEP, sleeping_since=now)
         if moved is None:
             return self._superseded(record)
-        message = f"{len(self._record.entries)} workloads sleep"
+        count = len(self._record.entries)
+        message = "1 workload sleeps" if count == 1 else f"{count} workloads sleep"
         return FlightResult(ok=True, reason=record.reason, message=message)
 
     # -- endings --------------------------------------------------------------------------------
