@@ -16,6 +16,9 @@ from rich.table import Table
 from demo.spaces import SPACES
 from demo.watcher import Sight, Watcher
 
+_STATE_WIDTH = len("not there yet")
+"""So that the columns stay where they are."""
+
 
 class Narrator:
     """Prints what happens."""
@@ -48,7 +51,9 @@ class Narrator:
         self._console.print(f"\n[bold]{self._clock()}  {title}[/]\n       {text}")
 
     def fact(self, text: str) -> None:
-        """Something has been shown."""
+        """Something has been shown; the table beneath shows it too."""
+        if self._console.is_terminal:
+            self._live.update(self._table())
         self._console.print(f"{self._clock()}  [green]✓[/] {text}")
 
     def page(self, text: str) -> None:
@@ -81,7 +86,7 @@ class Narrator:
     def _table(self) -> Table:
         table = Table(title=f"seen by the watcher, {self._clock().strip()}", title_justify="left")
         for heading in ("tenant", "Space", "Pods", "wanted", "state", "what happens there"):
-            table.add_column(heading)
+            table.add_column(heading, min_width=_STATE_WIDTH if heading == "state" else None)
         for space in SPACES:
             sight = self._watcher.sight(space.name)
             table.add_row(
@@ -100,4 +105,6 @@ def _state(sight: Sight) -> str:
         return "asleep"
     if not sight.specs:
         return "not there yet"
+    if sight.pods > sight.wanted:
+        return f"{sight.pods - sight.wanted} ending"
     return "up" if sight.up else f"{sight.ready} of {sight.wanted} Ready"
