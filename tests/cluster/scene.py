@@ -102,10 +102,13 @@ class Scene:
     async def _up(self) -> bool:
         return await self.space.ready_pods() == 4
 
+    async def phases(self) -> set[str]:
+        """What the Space's records say: none of them, or one phase."""
+        return {record["status"]["phase"] for record in await self.records()}
+
     async def _state(self, state: str, *, within: float, records: int = 1) -> None:
         async def there() -> bool:
-            ours = await self.records()
-            phases = {r["status"]["phase"] for r in ours}
+            phases = await self.phases()
             settled = not phases if records == 0 else phases == {state}
             return settled and await self.space.power_state() == state
 
