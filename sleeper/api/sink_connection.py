@@ -81,11 +81,13 @@ class Service(Protocol):
 
 
 class BodyBuffers:
-    """Memory of usual bodies, used again: fresh pages would cost a third of the receiving."""
+    """Memory of usual bodies, used again: fresh pages would cost a third of the receiving.
 
-    EACH_BYTES: Final = 1 << 20
-    """A usual batch fits: 400 events, 0.4-1 MB."""
+    What is in use is as large as its body asked for, but for the few that are kept.
+    """
 
+    SMALLEST: Final = 64 << 10
+    LARGEST: Final = 1 << 20  # a usual batch fits: 400 events, 0.4-1 MB
     KEPT: Final = 8
 
     def __init__(self) -> None:
@@ -93,14 +95,18 @@ class BodyBuffers:
 
     def take(self, size: int) -> bytearray:
         """At least ``size`` bytes, of any contents."""
-        if size <= self.EACH_BYTES and self._free:
-            return self._free.pop()
-        return bytearray(max(size, self.EACH_BYTES))
+        if size >= self.SMALLEST:
+            for place, buffer in enumerate(self._free):
+                if len(buffer) >= size:
+                    return self._free.pop(place)
+        return bytearray(size)
 
     def give_back(self, buffer: bytearray) -> None:
         """Nobody reads it any more."""
-        if len(buffer) == self.EACH_BYTES and len(self._free) < self.KEPT:
+        if self.SMALLEST <= len(buffer) <= self.LARGEST:
             self._free.append(buffer)
+            self._free.sort(key=len)
+            del self._free[: -self.KEPT]  # the largest serve any body
 
 
 class _Reading(Enum):

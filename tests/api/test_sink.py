@@ -18,7 +18,7 @@ import pytest
 from metrics.core.watermark import GapReason
 from metrics.recorder import NullRecorder
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
-from sleeper.api.sink_connection import Patience
+from sleeper.api.sink_connection import BodyBuffers, Patience
 from sleeper.api.sink_http import HEAD_BYTES
 from sleeper.errors import ConfigError
 from sleeper.telemetry.clock import SystemClock
@@ -446,3 +446,16 @@ def is_refused(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as knocking:
         return knocking.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_memory_of_usual_bodies_is_used_again_and_little_of_it_is_kept() -> None:
+    buffers = BodyBuffers()
+    usual = buffers.take(400_000)
+    buffers.give_back(usual)
+    assert buffers.take(300_000) is usual
+    for size in (100, *[400_000] * 20, 2 * MIB):
+        buffers.give_back(bytearray(size))
+    assert len(buffers.take(100)) == 100
+    assert len(buffers.take(2 * MIB)) == 2 * MIB
+    again = [buffers.take(MIB // 4) for _ in range(20)]
+    assert sum(len(buffer) == 400_000 for buffer in again) == BodyBuffers.KEPT
