@@ -18,6 +18,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -84,7 +85,7 @@ class Database:
         try:
             async with self._engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             raise _explained(error, self._url) from error
 
     @asynccontextmanager
@@ -98,7 +99,7 @@ class Database:
         try:
             async with reading.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             raise _explained(error, self._url) from error
 
     async def checkpoint(self) -> None:
@@ -135,12 +136,15 @@ def _parse(url: str) -> URL:
             "database.url cannot be read: expected an SQLAlchemy URL such as "
             "sqlite+aiosqlite:////var/lib/sleeper/sleeper.db"
         ) from error
-    # ":memory:" and the "file:" form of a URI are SQLite's own to judge.
-    if parsed.get_backend_name() == "sqlite" and not (parsed.database or "").startswith(
-        (":memory:", "file:")
-    ):
+    if _is_plain_file(parsed):
         _check_openable(Path(parsed.database or ""))
     return parsed
+
+
+def _is_plain_file(url: URL) -> bool:
+    """A SQLite file by its path; ``:memory:`` and the form of a URI are SQLite's own to judge."""
+    elsewhere = (url.database or "").startswith((":memory:", "file:"))
+    return url.get_backend_name() == "sqlite" and not elsewhere
 
 
 def _check_openable(path: Path) -> None:
@@ -162,7 +166,10 @@ def _check_openable(path: Path) -> None:
 def _pool_options(url: URL, lock_timeout_seconds: float) -> dict[str, object]:
     if url.get_backend_name() != "sqlite":
         return {"pool_pre_ping": True}
-    return {"connect_args": {"timeout": lock_timeout_seconds}}
+    options: dict[str, object] = {"connect_args": {"timeout": lock_timeout_seconds}}
+    if _is_plain_file(url):  # one in memory has a single connection
+        options["pool_timeout"] = lock_timeout_seconds
+    return options
 
 
 def _prepare_sqlite(engine: AsyncEngine, lock_timeout_seconds: float) -> None:
@@ -187,9 +194,11 @@ def _prepare_sqlite(engine: AsyncEngine, lock_timeout_seconds: float) -> None:
             connection.exec_driver_sql(statement)
 
 
-def _explained(error: DBAPIError, url: URL) -> StoreError:
+def _explained(error: DBAPIError | PoolTimeout, url: URL) -> StoreError:
     """The sentence for a database that refuses."""
     shown = url_for_people(url)
+    if isinstance(error, PoolTimeout):
+        return StoreError(f"the database {shown} has no connection left: ask less at once")
     said = str(error.orig)
     if "locked" in said or "busy" in said:
         what = "is locked by another process: stop it, or give each replica its own database"

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,19 @@ def test_a_process_ends_whether_its_database_was_opened_or_refused(
         timeout=30,
     )
     assert (done.stdout, done.stderr) == (f"{outcome}\n", "")
+
+
+async def test_too_many_readers_at_once_are_an_error_of_ours(tmp_path: Path) -> None:
+    """Whoever asks for statements without end must not end the daemon by it."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/sleeper.db"
+    async with (
+        await Database.open(url, lock_timeout_seconds=0.2) as database,
+        AsyncExitStack() as readers,
+    ):
+
+        async def read_without_end() -> None:
+            for _ in range(50):
+                await readers.enter_async_context(database.read())
+
+        with pytest.raises(StoreError, match="has no connection left"):
+            await read_without_end()
