@@ -296,6 +296,7 @@ class Daemon:
                 own_namespace=self._config.namespace,
                 listed=self._config.protected_namespaces,
             ).because,
+            sleep_deadline=timedelta(seconds=self._config.sleep.deadline_seconds),
         )
         flights = Flights(
             client=cluster.client,
@@ -305,6 +306,7 @@ class Daemon:
             recorder=self._recorder,
             events=cluster.events,
             may_write=cluster.elector.may_write,
+            observes=assessor.observes,
             settings=FlightSettings(
                 sleep_deadline_seconds=self._config.sleep.deadline_seconds,
                 wake_deadline_seconds=self._config.wake.deadline_seconds,

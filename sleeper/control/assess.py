@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import SignalName, SignalView
@@ -21,7 +21,7 @@ from sleeper.core.decide import decide
 from sleeper.core.hazards import find_hazards
 from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.plan import sleepable
-from sleeper.core.policy import PolicyDefaults, PolicyReading, read_policy
+from sleeper.core.policy import Mode, PolicyDefaults, PolicyReading, read_policy
 from sleeper.core.power import PowerState, Sleep
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
@@ -29,6 +29,12 @@ from sleeper.core.restore import owner_wake
 from sleeper.core.routes import route_versions
 from sleeper.core.snapshot import Hazard, Snapshot
 from sleeper.core.verdict import Verdict
+
+OVERDUE_GRACE: Final = timedelta(seconds=60)
+"""How long after its deadline a sleep that nobody has ended is ended by any replica.
+
+Its own flight comes first, because it knows why it failed and backs off.
+"""
 
 
 class InventoryView(Protocol):
@@ -112,6 +118,7 @@ class Assessor:
         routes: RoutesView | None,
         defaults: PolicyDefaults,
         protected_because: Callable[[str], str | None],
+        sleep_deadline: timedelta,
     ) -> None:
         self._inventory = inventory
         self._records = records
@@ -120,6 +127,16 @@ class Assessor:
         self._routes = routes
         self._defaults = defaults
         self._protected_because = protected_because
+        self._sleep_deadline = sleep_deadline
+
+    def observes(self, name: str) -> bool:
+        """Whether namespace ``name`` is in mode ``observe``: then no sleep may touch it."""
+        objects = self._inventory.space(name)
+        if objects is None:
+            return True
+        annotations = objects.namespace.metadata.annotations or {}
+        reading = read_policy(annotations, self._defaults, has_routes=False)
+        return reading.policy.mode.value is Mode.OBSERVE
 
     def assess(
         self, name: str, now: datetime, *, views: Mapping[SignalName, SignalView] | None = None
@@ -169,7 +186,7 @@ class Assessor:
             woken_at=page.state.woken_at,
             noticed_at=page.noticed_at,
             cursor=_instant(meta.annotation(names.SCHEDULE_CURSOR)),
-            sleep=_sleep(record),
+            sleep=_sleep(record, self._sleep_deadline),
             retry_sleep_at=page.retry_sleep_at,
             owner_wake=owner_wake(objects, record) if record is not None else None,
         )
@@ -192,7 +209,7 @@ def _unseen(route: str) -> Hazard:
     )
 
 
-def _sleep(record: SleepRecord | None) -> Sleep | None:
+def _sleep(record: SleepRecord | None, deadline: timedelta) -> Sleep | None:
     if record is None:
         return None
     return Sleep(
@@ -203,6 +220,7 @@ def _sleep(record: SleepRecord | None) -> Sleep | None:
         reason=record.reason,
         sleeping_since=record.sleeping_since,
         wake_reason=record.wake_reason,
+        overdue_at=record.decided_at + deadline + OVERDUE_GRACE,
     )
 
 

@@ -1,8 +1,9 @@
 """A sleep: record, then each object in reverse start order, then proof that no Pod is left.
 
-Only the Lease holder sleeps, and asks before every write whether the Lease outlasts it. Whatever
-stops a sleep in the middle (a denied write, an owner who scales, a deadline) ends with everything
-restored; only a lost Lease and a wake leave the rest to whoever goes on with the record.
+Only the Lease holder sleeps, and asks before every write whether the Lease outlasts it and whether
+the Space is more than observed. Whatever stops a sleep in the middle (a denied write, an owner who
+scales, a deadline, mode ``observe``) ends with everything restored; only a lost Lease and a wake
+leave the rest to whoever goes on with the record.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Sleep:
         waking: Waking,
         clock: Clock,
         settings: FlightSettings,
-        may_write: Callable[[], bool],
+        withheld: Callable[[], Reason | None],
     ) -> None:
         self._space = space
         self._client = client
@@ -76,7 +77,7 @@ class Sleep:
         self._waking = waking
         self._clock = clock
         self._settings = settings
-        self._may_write = may_write
+        self._withheld = withheld
         self._record: SleepRecord | None = None
         self._amending = asyncio.Lock()
         self._attempts = Attempts(resumed=False)
@@ -148,8 +149,8 @@ class Sleep:
             entries=entries,
             freed=_freed(live_pods(objects, (entry.ref for entry in entries))),
         )
-        if not self._may_write():
-            return _not_leader()
+        if (reason := self._withheld()) is not None:
+            return _stopped_by(reason)
         await self._records.create(record)
         return await self._carry_out(record)
 
@@ -262,7 +263,7 @@ class Sleep:
     # -- endings --------------------------------------------------------------------------------
 
     def _may_go_on(self) -> bool:
-        """No wake wants the Space, and the Lease outlasts the next write."""
+        """No wake wants the Space, the Lease outlasts the next write, and we may act here."""
         assert self._record is not None
         if self._turned_back_by is not None or self._moved_on:
             return False
@@ -273,7 +274,7 @@ class Sleep:
         ):
             self._moved_on = True
             return False
-        return self._may_write()
+        return self._withheld() is None
 
     async def _stop(self, results: tuple[Result, ...]) -> FlightResult:
         assert self._record is not None
@@ -289,12 +290,14 @@ class Sleep:
         for result in results:
             if result.left is not None and result.left.why in _UNDO_BECAUSE:
                 return await self._undo(_UNDO_BECAUSE[result.left.why], result.left.message)
-        return _not_leader()
+        if self._withheld() is Reason.OBSERVE_MODE:
+            return await self._undo(Reason.OBSERVE_MODE, "it is only observed now")
+        return _stopped_by(Reason.NOT_LEADER)
 
     async def _undo(self, reason: Reason, message: str) -> FlightResult:
         assert self._record is not None
-        if not self._may_write():  # whoever has the Lease by now goes on, and meets the same
-            return _not_leader()
+        if self._withheld() is Reason.NOT_LEADER:  # whoever leads by now goes on
+            return _stopped_by(Reason.NOT_LEADER)
         uids = (entry.ref.uid for entry in self._record.entries)
         unwritten = {uid for uid in uids if self._attempts.surely_none(uid)}
         try:
@@ -355,6 +358,10 @@ def _nothing_done(error: KubeError) -> FlightResult:
     return FlightResult(ok=False, reason=_blame(error), message=f"nothing was changed: {error}")
 
 
-def _not_leader() -> FlightResult:
-    message = "the Lease does not outlast another write; whoever holds it goes on"
-    return FlightResult(ok=False, reason=Reason.NOT_LEADER, message=message)
+def _stopped_by(withheld: Reason) -> FlightResult:
+    """The end of a sleep that may not write now."""
+    message = {
+        Reason.NOT_LEADER: "the Lease does not outlast another write; whoever holds it goes on",
+        Reason.OBSERVE_MODE: "the Space is only observed",
+    }[withheld]
+    return FlightResult(ok=False, reason=withheld, message=message)

@@ -39,6 +39,7 @@ class Flights:
         recorder: Recorder,
         events: Events,
         may_write: Callable[[float], bool],
+        observes: Callable[[str], bool],
         settings: FlightSettings,
     ) -> None:
         """See the class.
@@ -51,6 +52,7 @@ class Flights:
             recorder: our metrics.
             events: tells the owner how a flight ended.
             may_write: whether the Lease is ours for longer than that many seconds.
+            observes: whether a namespace is in mode ``observe``, by name.
             settings: deadlines.
         """
         self._client = client
@@ -60,6 +62,7 @@ class Flights:
         self._recorder = recorder
         self._events = events
         self._may_write = may_write
+        self._observes = observes
         self._settings = settings
         self._actuator = Actuator(client=client, recorder=recorder)
         self._waking = Waking(
@@ -97,7 +100,7 @@ class Flights:
             waking=self._waking,
             clock=self._clock,
             settings=self._settings,
-            may_write=lambda: self._may_write(self._client.request_timeout_seconds),
+            withheld=lambda: self._withheld_from_sleep(space.name),
         )
         landed = asyncio.Event()
         self._sleeps[space.uid] = flight, landed
@@ -161,6 +164,14 @@ class Flights:
             action="UndoLateWrite",
             type="Warning",
         )
+
+    def _withheld_from_sleep(self, space_name: str) -> Reason | None:
+        """Why no sleep may write to the Space now; asked before each of its writes."""
+        if self._observes(space_name):
+            return Reason.OBSERVE_MODE
+        if not self._may_write(self._client.request_timeout_seconds):
+            return Reason.NOT_LEADER
+        return None
 
     async def _wake(self, space_uid: str, reason: Reason) -> tuple[str, FlightResult]:
         while (flying := self._sleeps.get(space_uid)) is not None:

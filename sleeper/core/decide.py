@@ -63,11 +63,12 @@ def _of_sleeping(case: Case, sleep: Sleep) -> Verdict:
             )
     if sleep.phase is PowerState.FALLING_ASLEEP:
         # It was earned when it was decided; what cannot be seen now does not take that back.
+        edge, overdue_at = case.next_edge, sleep.overdue_at
         return Verdict(
             kind=VerdictKind.FALL_ASLEEP,
             reason=sleep.reason,
             message=f"Decided at {format_instant(sleep.decided_at)} and carried on.",
-            recheck_at=case.next_edge,
+            recheck_at=edge if overdue_at is None else soonest(overdue_at, edge),
             sleep_horizon=sleep.horizon,
             cursor=_applied(case, sleep),
         )

@@ -31,6 +31,8 @@ class Sleep:
         reason: why it was put to sleep.
         sleeping_since: when it was verified asleep; None before.
         wake_reason: why it is being woken; None unless WAKING.
+        overdue_at: from then on a sleep that is still under way has failed, also where nobody
+            holds the Lease; None: never.
     """
 
     epoch: int
@@ -40,3 +42,4 @@ class Sleep:
     reason: Reason
     sleeping_since: datetime | None = None
     wake_reason: Reason | None = None
+    overdue_at: datetime | None = None

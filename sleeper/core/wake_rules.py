@@ -14,6 +14,7 @@ from typing import Final
 from sleeper.core.awake_rules import desired_awake, excluded, kept_awake, protected, within_hours
 from sleeper.core.case import Case, first_hold
 from sleeper.core.durations import format_instant
+from sleeper.core.policy import Mode
 from sleeper.core.power import PowerState, Sleep
 from sleeper.core.reasons import Reason
 
@@ -93,6 +94,25 @@ def _called_by_touch(case: Case, sleep: Sleep) -> WakeCall | None:
     return WakeCall(Reason.TOUCHED, message)
 
 
+def _called_by_mode(case: Case, sleep: Sleep) -> WakeCall | None:
+    """`mode: observe` while it falls asleep: what has been touched is brought back."""
+    if sleep.phase is not PowerState.FALLING_ASLEEP or case.policy.mode.value is not Mode.OBSERVE:
+        return None
+    return WakeCall(Reason.OBSERVE_MODE, "It was falling asleep, and now is only observed.")
+
+
+def _called_by_deadline(case: Case, sleep: Sleep) -> WakeCall | None:
+    """A sleep that should have ended long ago: whoever carried it out does so no more.
+
+    Sleeping needs the Lease. Without a holder the Space would stay half asleep for ever.
+    """
+    overdue_at = sleep.overdue_at
+    if sleep.phase is not PowerState.FALLING_ASLEEP or overdue_at is None or case.now < overdue_at:
+        return None
+    message = f"It has been falling asleep since {format_instant(sleep.decided_at)}."
+    return WakeCall(Reason.FALLING_ASLEEP_TIMED_OUT, message)
+
+
 WAKE_RULES: Final[tuple[Callable[[Case, Sleep], WakeCall | None], ...]] = (
     _called_by_status,
     _called_by_owner,
@@ -101,5 +121,7 @@ WAKE_RULES: Final[tuple[Callable[[Case, Sleep], WakeCall | None], ...]] = (
     _called_by_hours,
     _called_by_hand,
     _called_by_touch,
+    _called_by_mode,
+    _called_by_deadline,
 )
 """In this order only for the sake of the reason that is shown: any one of them wakes."""

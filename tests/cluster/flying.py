@@ -109,6 +109,7 @@ async def flying(
                 recorder=recorder,
                 events=SilentEvents(),
                 may_write=lambda _seconds: True,
+                observes=lambda _name: False,
                 settings=settings,
             ),
         )

@@ -86,7 +86,12 @@ def mixed_space() -> ModelApi:
     return api
 
 
-def flights(api: ModelApi, *, may_write: Callable[[float], bool] = lambda _s: True) -> Flights:
+def flights(
+    api: ModelApi,
+    *,
+    may_write: Callable[[float], bool] = lambda _s: True,
+    observes: Callable[[str], bool] = lambda _name: False,
+) -> Flights:
     return Flights(
         client=api,
         records=ModelRecords(api),
@@ -95,6 +100,7 @@ def flights(api: ModelApi, *, may_write: Callable[[float], bool] = lambda _s: Tr
         recorder=NullRecorder(),
         events=HeardEvents(),
         may_write=may_write,
+        observes=observes,
         settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=5),
     )
 

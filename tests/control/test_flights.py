@@ -308,6 +308,38 @@ async def test_without_the_lease_a_sleep_stops_and_the_next_leader_finishes_it()
     assert essence(api) == before
 
 
+async def test_a_sleep_of_an_observed_space_writes_nothing_whoever_asks_for_it() -> None:
+    api = mixed_space()
+
+    result = await flights(api, observes=lambda _name: True).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.OBSERVE_MODE
+    assert api.writes == []
+
+
+@pytest.mark.parametrize("number", range(SLEEP_WRITES))
+async def test_a_space_that_becomes_observed_while_it_falls_asleep_is_brought_back(
+    number: int,
+) -> None:
+    api = mixed_space()
+    before = essence(api)
+    observed: list[str] = []
+
+    def becomes_observed(name: str, write: Callable[[], Any]) -> Any:
+        if len(api.writes) > number:
+            observed.append(name)
+        return write()
+
+    api.fault = becomes_observed
+    await flights(api, observes=lambda _name: bool(observed)).sleep(SPACE, IDLE)
+    record = api.stored.get(1)
+
+    if record is not None:
+        assert record.phase is PowerState.ASLEEP, "its last write was on its way already"
+        await settle(api, want=PowerState.AWAKE)
+    assert essence(api) == before
+
+
 async def test_a_leader_that_was_paused_does_not_undo_what_the_next_one_goes_on_with() -> None:
     api = mixed_space()
     leading = True
@@ -329,6 +361,7 @@ async def test_a_leader_that_was_paused_does_not_undo_what_the_next_one_goes_on_
         recorder=NullRecorder(),
         events=HeardEvents(),
         may_write=lambda _s: leading,
+        observes=lambda _name: False,
         settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=0.2),
     )
 
@@ -352,6 +385,7 @@ async def test_pods_that_do_not_go_away_in_time_undo_the_sleep() -> None:
         recorder=NullRecorder(),
         events=HeardEvents(),
         may_write=lambda _s: True,
+        observes=lambda _name: False,
         settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=0.05),
     )
 

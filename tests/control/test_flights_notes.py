@@ -55,6 +55,7 @@ async def test_a_watch_that_lags_behind_the_record_undoes_nothing() -> None:
         recorder=NullRecorder(),
         events=HeardEvents(),
         may_write=lambda _s: True,
+        observes=lambda _name: False,
         settings=FlightSettings(),
     )
     assert deck.has_late_writes(SPACE.name)

@@ -358,6 +358,27 @@ def test_a_sleep_under_way_is_carried_on_although_nothing_can_be_seen_now():
     assert found.sleep_horizon == HORIZON
 
 
+def test_a_sleep_under_way_ends_where_it_is_only_observed_from_now_on():
+    observed = policy({"mode": "observe"})
+    assert asleep(observed, PowerState.FALLING_ASLEEP) == (
+        VerdictKind.WAKE_UP,
+        Reason.OBSERVE_MODE,
+    )
+    assert asleep(observed)[0] is VerdictKind.STAY_ASLEEP
+
+
+def test_a_sleep_that_nobody_ends_is_overdue_and_woken():
+    def falling(overdue_at):
+        present = sleep(phase=PowerState.FALLING_ASLEEP, overdue_at=overdue_at)
+        return verdict(sleep=present)
+
+    early = falling(NOW + minutes(1))
+    assert (early.kind, early.recheck_at) == (VerdictKind.FALL_ASLEEP, NOW + minutes(1))
+    late = falling(NOW)
+    assert (late.kind, late.reason) == (VerdictKind.WAKE_UP, Reason.FALLING_ASLEEP_TIMED_OUT)
+    assert verdict(sleep=sleep(overdue_at=NOW)).kind is VerdictKind.STAY_ASLEEP
+
+
 def test_a_wake_under_way_is_carried_on_with_its_reason():
     waking = sleep(phase=PowerState.WAKING, wake_reason=Reason.TOUCHED)
     found = verdict(sleep=waking, signals={})
