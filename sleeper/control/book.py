@@ -27,6 +27,8 @@ class SpacePage:
         state: what is persisted: fingerprint of the rules, their start, the last waking.
         noticed_at: since when the owner has been told that sleep is near.
         retry_sleep_at: no sleep is tried before this instant, and failures in a row.
+        no_flight_before: what is on record is not gone on with before this instant, because the
+            last flight could not end it.
         release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
         asleep: it was asleep when it was last looked at.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
@@ -36,6 +38,7 @@ class SpacePage:
     noticed_at: datetime | None = None
     retry_sleep_at: datetime | None = None
     failures: int = 0
+    no_flight_before: datetime | None = None
     release_pending: bool = False
     asleep: bool = False
     verdict: Verdict | None = None

@@ -9,7 +9,7 @@ only connects the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -18,12 +18,14 @@ import structlog
 
 from metrics.core.clock import Clock
 from metrics.core.refs import SpaceRef
-from metrics.core.signals import Activity
+from metrics.core.signals import Activity, SignalName, SignalView
 from metrics.instruments import Recorder
 from sleeper.control.agenda import Agenda
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.signals import SignalBoard
+from sleeper.control.sleep_queue import SleepQueue
+from sleeper.core.case import soonest
 from sleeper.core.policy import Desired, Mode
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
@@ -125,11 +127,15 @@ class LoopSettings:
     Attributes:
         retry_backoff: first wait after a sleep that failed; doubled with each further failure,
             up to 32 times as long.
-        wake_retry: wait after a wake that could not bring everything back.
+        wake_retry: wait after a wake that could not bring everything back, and before a flight
+            on record that failed is gone on with.
+        most_sleeps: how many Spaces begin to fall asleep at a time. The others wait and are
+            decided anew when it is their turn; a sleep on record never waits.
     """
 
     retry_backoff: timedelta
     wake_retry: timedelta = timedelta(seconds=5)
+    most_sleeps: int = 20
 
 
 class VerdictLoop:
@@ -164,6 +170,7 @@ class VerdictLoop:
         self._agenda = Agenda()
         self._news = asyncio.Event()
         self._busy: set[str] = set()
+        self._queue = SleepQueue(settings.most_sleeps)
         self._states: dict[str, PowerState] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._last_turn: float | None = None
@@ -201,20 +208,29 @@ class VerdictLoop:
         views = self._board.views(now)
         if self._board.trust_changed(views):
             self._agenda.tell(self._names_of_all())
+        self._agenda.tell(self._queue.called_up())
         due = self._agenda.take_due(now)
         for name in due:
-            began = self._clock.monotonic()
-            assessment = self._assessor.assess(name, now, views=views)
-            if assessment is None:
-                self._states.pop(name, None)
-                continue
-            self._recorder.decide_seconds(self._clock.monotonic() - began)
-            self._note(name, assessment, now)
-            self._agenda.set(name, assessment.verdict.recheck_at)
-            self._act(name, assessment, now)
+            try:
+                self._consider(name, now, views)
+            except Exception:
+                # One Space that we cannot make sense of must not end the wakes of all others.
+                log.exception("not_decided", space=name)
+                self._agenda.set(name, now + self._settings.retry_backoff)
         if due:
             self._count_states()
         return len(due)
+
+    def _consider(self, name: str, now: datetime, views: Mapping[SignalName, SignalView]) -> None:
+        began = self._clock.monotonic()
+        assessment = self._assessor.assess(name, now, views=views)
+        if assessment is None:
+            self._states.pop(name, None)
+            return
+        self._recorder.decide_seconds(self._clock.monotonic() - began)
+        self._note(name, assessment, now)
+        self._agenda.set(name, assessment.verdict.recheck_at)
+        self._act(name, assessment, now)
 
     async def _wait(self) -> None:
         if self._agenda.has_news:
@@ -233,60 +249,93 @@ class VerdictLoop:
     # -- acting ---------------------------------------------------------------------------------
 
     def _act(self, name: str, assessment: Assessment, now: datetime) -> None:
-        if assessment.reading.policy.mode.value is Mode.OBSERVE and assessment.record is None:
-            self._observe(assessment, now)
-            return
         verdict = assessment.verdict
         uid = assessment.snapshot.space.uid
         airborne = self._flights.airborne(uid)
+        if assessment.reading.policy.mode.value is Mode.OBSERVE and assessment.record is None:
+            self._observe(name, assessment, now)
+            return
         if not verdict.notice and verdict.kind is not VerdictKind.FALL_ASLEEP:
             # Also where another replica leads: what ended the notice may be over when we do.
             assessment.page.noticed_at = None
         if assessment.page.release_pending and assessment.record is None:
             # Until the watch shows it: what was written a moment ago may not have come back yet.
             if assessment.reading.policy.desired.value is Desired.ASLEEP:
-                self._start(f"release/{uid}", self._release(name, assessment))
+                self._start(f"release/{uid}", name, self._release(name, assessment))
                 return
             assessment.page.release_pending = False
         if verdict.kind is VerdictKind.WAKE_UP:
-            if airborne is not PowerState.WAKING:
-                self._start(f"wake/{uid}", self._wake(name, assessment))
+            if airborne is not PowerState.WAKING and not self._holds_off(name, assessment, now):
+                self._start(f"wake/{uid}", name, self._wake(name, assessment))
         elif verdict.kind is VerdictKind.FALL_ASLEEP:
-            if self._leading() and airborne is None:
-                self._start(f"sleep/{uid}", self._sleep(name, assessment))
+            if self._leading() and airborne is None and self._has_its_turn(name, assessment, now):
+                self._queue.begin(name)
+                self._start(f"sleep/{uid}", name, self._take_turn(name, assessment))
         elif self._flights.has_late_writes(name) and airborne is None:
-            self._start(f"late/{uid}", self._undo_late(name))
+            self._start(f"late/{uid}", name, self._undo_late(name))
         elif self._leading():
             if verdict.notice and assessment.page.noticed_at is None:
-                self._start(f"notice/{uid}", self._give_notice(name, assessment))
+                self._start(f"notice/{uid}", name, self._give_notice(name, assessment))
             else:
-                self._start(f"publish/{uid}", self._herald.publish(assessment))
+                self._start(f"publish/{uid}", name, self._herald.publish(assessment))
 
-    def _observe(self, assessment: Assessment, now: datetime) -> None:
-        """Mode ``observe``: the notice runs in our memory alone, nothing is touched."""
+    def _holds_off(self, name: str, assessment: Assessment, now: datetime) -> bool:
+        """Whether the last flight failed a moment ago.
+
+        Its own writes are news, which would begin the next one at once.
+        """
+        at = assessment.page.no_flight_before
+        # An instant further ahead was noted before the wall clock was set back.
+        if at is None or not now < at <= now + self._settings.wake_retry:
+            return False
+        self._agenda.set(name, soonest(at, assessment.verdict.recheck_at))
+        return True
+
+    def _has_its_turn(self, name: str, assessment: Assessment, now: datetime) -> bool:
+        """Whether the Space may fall asleep now: what is on record goes on, the others queue."""
+        if assessment.record is not None:
+            return not self._holds_off(name, assessment, now)
+        return self._queue.has_turn(name)
+
+    def _observe(self, name: str, assessment: Assessment, now: datetime) -> None:
+        """Mode ``observe``: the notice runs in our memory alone, nothing is touched.
+
+        Only what a sleep that is over did late is undone here too.
+        """
         if not assessment.verdict.notice:
             if assessment.verdict.kind is not VerdictKind.FALL_ASLEEP:
                 assessment.page.noticed_at = None
         elif assessment.page.noticed_at is None:
             assessment.page.noticed_at = now
+        if self._flights.has_late_writes(name):
+            uid = assessment.snapshot.space.uid
+            self._start(f"late/{uid}", name, self._undo_late(name))
 
-    def _start(self, key: str, work: Coroutine[object, object, None]) -> None:
+    def _start(self, key: str, name: str, work: Coroutine[object, object, None]) -> None:
         """Run ``work`` beside the loop, unless the same is under way already."""
         if key in self._busy or self._tasks is None:
             work.close()
             return
         self._busy.add(key)
-        self._tasks.create_task(self._run(key, work), name=key)
+        self._tasks.create_task(self._run(key, name, work), name=key)
 
-    async def _run(self, key: str, work: Coroutine[object, object, None]) -> None:
+    async def _run(self, key: str, name: str, work: Coroutine[object, object, None]) -> None:
         try:
             await work
         except Exception:
             # A flight that breaks must not take the other Spaces with it: what it wrote is on
             # record, and the next verdict finds it there.
             log.exception("work_failed", work=key)
+            self._look_again(name)
         finally:
             self._busy.discard(key)
+
+    async def _take_turn(self, name: str, seen: Assessment) -> None:
+        try:
+            await self._sleep(name, seen)
+        finally:
+            self._queue.end(name)
+            self._news.set()
 
     async def _sleep(self, name: str, seen: Assessment) -> None:
         # Decided anew on the freshest view: between the verdict and this line somebody may have
@@ -304,6 +353,7 @@ class VerdictLoop:
         if outcome.ok:
             page.retry_sleep_at, page.failures = None, 0
         elif not outcome.gave_way:
+            page.no_flight_before = self._clock.now() + self._settings.wake_retry
             page.failures += 1
             doublings = min(page.failures - 1, 5)
             page.retry_sleep_at = self._clock.now() + self._settings.retry_backoff * 2**doublings
@@ -322,19 +372,16 @@ class VerdictLoop:
         outcome = await self._flights.wake(uid, verdict.reason)
         now = self._clock.now()
         self._book.woken(uid, now)
-        if outcome.ok:
-            self.tell(name)
-        else:
+        if not outcome.ok:
             log.warning(
                 "wake_incomplete", space=name, reason=outcome.reason.value, detail=outcome.message
             )
-            self._agenda.set(name, now + self._settings.wake_retry)
-            self._news.set()
+            seen.page.no_flight_before = now + self._settings.wake_retry
+        self.tell(name)
 
     async def _release(self, name: str, seen: Assessment) -> None:
         await self._herald.release(seen)
-        self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
-        self._news.set()
+        self._look_again(name)
 
     async def _undo_late(self, name: str) -> None:
         await self._flights.undo_late(name)
@@ -345,8 +392,12 @@ class VerdictLoop:
             seen.page.noticed_at = self._clock.now()
             self.tell(name)
         else:
-            self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
-            self._news.set()
+            self._look_again(name)
+
+    def _look_again(self, name: str) -> None:
+        """Consider the Space again in a moment."""
+        self._agenda.set(name, self._clock.now() + self._settings.wake_retry)
+        self._news.set()
 
     # -- seeing ---------------------------------------------------------------------------------
 

@@ -118,6 +118,10 @@ class NotedFlights:
     flown: list[tuple[str, str, Reason]] = field(default_factory=list)
     fails: bool = False
     joins: bool = False
+    breaks: bool = False
+    refuses_to_wake: bool = False
+    late: set[str] = field(default_factory=set)
+    room: asyncio.Event | None = None
     _joined: bool = False
 
     def airborne(self, space_uid: str) -> PowerState | None:
@@ -127,6 +131,8 @@ class NotedFlights:
 
     async def sleep(self, space: SpaceRef, verdict: Verdict) -> FlightResult:
         self.flown.append(("sleep", space.name, verdict.reason))
+        if self.room is not None:
+            await self.room.wait()
         if self.fails:
             self._joined = self.joins
             return FlightResult(ok=False, reason=Reason.WRITE_DENIED, message="no")
@@ -148,16 +154,21 @@ class NotedFlights:
         return FlightResult(ok=True, reason=verdict.reason, message="")
 
     async def wake(self, space_uid: str, reason: Reason) -> FlightResult:
+        self.flown.append(("wake", self.world.cluster.records[space_uid].space_name, reason))
+        if self.breaks:
+            raise RuntimeError("a fault of ours")
+        if self.refuses_to_wake:
+            self.world.loop.tell_all()  # its own writes are news
+            return FlightResult(ok=False, reason=Reason.WAKE_INCOMPLETE, message="no")
         record = self.world.cluster.records.pop(space_uid)
         self.world.scale(record.space_name, 2)
-        self.flown.append(("wake", record.space_name, reason))
         return FlightResult(ok=True, reason=reason, message="")
 
     def has_late_writes(self, space_name: str) -> bool:
-        return False
+        return space_name in self.late
 
     async def undo_late(self, space_name: str) -> None:
-        raise AssertionError("there are none")
+        self.late.discard(space_name)
 
 
 @dataclass
@@ -203,6 +214,7 @@ class World:
                     **defaults,
                 ),
                 protected_because=lambda _name: None,
+                sleep_deadline=timedelta(minutes=10),
             ),
             board=board,
             book=self.book,
@@ -467,6 +479,84 @@ async def test_observe_mode_starts_no_flight_and_tells_nobody() -> None:
         await world.flown(("sleep", "b", Reason.IDLE))
         await world.settled()
     assert [told for told in world.herald.told if told.endswith(" a")] == []
+
+
+async def test_a_late_write_is_undone_in_observe_mode_too() -> None:
+    world = World()
+    world.flights.late.add("a")
+    world.add("a", mode="observe")
+    async with world.running():
+        await eventually(lambda: not world.flights.late, within=5)
+
+
+async def test_a_wake_that_breaks_is_begun_again_in_a_moment() -> None:
+    world = World()
+    world.add("a", desired="asleep")
+    async with world.running():
+        await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
+        world.flights.breaks = True
+        world.later(minutes=1)
+        world.api.touch("a")
+        await eventually(lambda: len(world.flights.flown) == 2, within=5)
+        await world.settled()
+        world.flights.breaks = False
+        world.clock.at += timedelta(seconds=6)  # nobody tells the loop
+        await eventually(lambda: len(world.flights.flown) == 3, within=5)
+    assert world.cluster.records == {}
+
+
+async def test_a_wake_that_fails_is_not_begun_again_by_its_own_writes() -> None:
+    world = World()
+    world.add("a", desired="asleep")
+    async with world.running():
+        await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
+        world.flights.refuses_to_wake = True
+        world.later(minutes=1)
+        world.api.touch("a")
+        for _ in range(10):
+            await world.settled()
+        assert len(world.flights.flown) == 2
+        world.clock.at += timedelta(seconds=6)
+        await eventually(lambda: len(world.flights.flown) == 3, within=5)
+        world.clock.at -= timedelta(hours=1)
+        world.loop.tell_all()
+        await eventually(lambda: len(world.flights.flown) == 4, within=5)
+
+
+async def test_a_space_that_cannot_be_assessed_does_not_end_the_others() -> None:
+    world = World()
+    world.add("a")
+    world.add("b")
+    sound = world.cluster.space
+
+    def space(name: str) -> SpaceObjects | None:
+        if name == "a":
+            raise RuntimeError("a fault of ours")
+        return sound(name)
+
+    world.cluster.space = space  # type: ignore[method-assign]
+    async with world.running():
+        world.later(hours=2)
+        await world.flown(("sleep", "b", Reason.IDLE))
+
+
+async def test_only_so_many_spaces_begin_to_fall_asleep_at_a_time() -> None:
+    world = World()
+    world.flights.room = asyncio.Event()
+    for number in range(25):
+        world.add(f"s{number:02}")
+    async with world.running():
+        world.later(hours=2)
+        await eventually(lambda: len(world.flights.flown) == 20, within=5)
+        await world.settled()
+        assert len(world.flights.flown) == 20
+        waiting = {f"s{number:02}" for number in range(25)} - {s for _, s, _ in world.flights.flown}
+        came_back = min(waiting)
+        world.api.touch(came_back)
+        world.flights.room.set()
+        await eventually(lambda: len(world.flights.flown) == 24, within=5)
+        await world.settled()
+    assert came_back not in {space for _, space, _ in world.flights.flown}
 
 
 async def test_a_loop_that_takes_no_turn_is_called_stuck() -> None:
