@@ -160,9 +160,17 @@ def wake(
 async def _wake_everything(target: Target, namespace: str) -> None:
     from sleeper.control.breakglass import wake_all
 
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        click.echo(line)
+
     async with connect(target) as client:
-        if not await wake_all(client, namespace=namespace, clock=SystemClock(), say=click.echo):
+        if not await wake_all(client, namespace=namespace, clock=SystemClock(), say=say):
             raise CommandError("not everything is back; the lines above say what, and why")
+    if not said:
+        click.echo("Nothing sleeps.")
 
 
 def _held_until(namespace: Namespace) -> datetime:

@@ -24,7 +24,7 @@ from sleeper.core.reasons import Reason
 from sleeper.core.record import ObjectRef
 from sleeper.core.workloads import KINDS
 from sleeper.kube.client import KubeClient
-from sleeper.kube.errors import KubeError
+from sleeper.kube.errors import KubeError, NotFound
 from sleeper.kube.records import RecordStore
 
 Say = Callable[[str], None]
@@ -74,7 +74,12 @@ async def wake_all(client: KubeClient, *, namespace: str, clock: Clock, say: Say
 
 async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
     everything = True
-    for record in await records.list():
+    try:
+        found = await records.list()
+    except NotFound:
+        say("there are no sleep records, not even their custom resource: by annotations alone")
+        return everything
+    for record in found:
         try:
             result = await waking.bring_back(record, Reason.BREAK_GLASS)
         except KubeError as error:

@@ -15,6 +15,7 @@ from sleeper.control.flight_result import FlightSettings
 from sleeper.core.names import RESTORE
 from tests.cluster.flying import flying
 from tests.support import manifests
+from tests.support.api import kubectl
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
@@ -23,6 +24,7 @@ WEB = manifests.deployment("web", replicas=2)
 DATABASE = manifests.stateful_set(
     "db", replicas=1, persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete"}
 )
+CRDS = f"--filename={Path(__file__).parents[2] / 'deploy' / 'base' / 'crds.yaml'}"
 RECORDS = "/apis/sleeper.dev/v1alpha1/namespaces/sleeper-system/sleeprecords"
 
 
@@ -78,6 +80,24 @@ async def test_without_records_everything_comes_back_from_the_annotations(
     code, output = await wake_everything(cluster)
 
     assert code == 0, output
+    assert "Deployment/web" in output
+    assert await specs(space) == before
+
+
+async def test_with_the_custom_resource_gone_everything_comes_back_from_the_annotations(
+    cluster: Cluster, space: LiveSpace
+) -> None:
+    """Uninstalled in the wrong order: ``kubectl delete -k deploy/base`` came first."""
+    before = await put_to_sleep(cluster, space)
+    await kubectl(cluster, "delete", CRDS, identity="admin")
+    try:
+        code, output = await wake_everything(cluster)
+    finally:
+        await kubectl(cluster, "apply", "--server-side", CRDS, identity="admin")
+        await kubectl(cluster, "wait", "--for=condition=Established", CRDS, identity="admin")
+
+    assert code == 0, output
+    assert "not even their custom resource" in output
     assert "Deployment/web" in output
     assert await specs(space) == before
 
