@@ -104,6 +104,8 @@ class Sleep:
         if record.phase is PowerState.WAKING:
             return self._superseded(record)
         self._record, self._attempts = record, Attempts(resumed=True)
+        if not record.complete:
+            return await self._undo(Reason.WRITE_FAILED, "its record was not stored as a whole")
         if await self._is_over(record):
             return await self._undo(Reason.LATE_WRITE, "its record was written late")
         return await self._carry_out(record)
@@ -141,7 +143,7 @@ class Sleep:
             space_uid=self._space.uid,
             space_name=self._space.name,
             tenant=self._space.tenant,
-            epoch=next_epoch(objects.namespace, await self._records.list(), ()),
+            epoch=next_epoch(objects.namespace, await self._records.of(self._space.uid), ()),
             phase=PowerState.FALLING_ASLEEP,
             reason=verdict.reason,
             horizon=verdict.sleep_horizon or verdict.horizon or now,

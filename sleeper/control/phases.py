@@ -26,7 +26,7 @@ _NAMESPACE: Final = msgspec.json.Decoder(Namespace)
 
 async def record_of(records: Records, space_uid: str) -> SleepRecord | None:
     """The record of a Space, read from storage; the newest, should there be two."""
-    found = [record for record in await records.list() if record.space_uid == space_uid]
+    found = await records.of(space_uid)
     return max(found, key=lambda record: record.epoch, default=None)
 
 

@@ -47,8 +47,8 @@ class Records(Protocol):
     ``TestFailed``, ``Conflict`` or ``NotFound``.
     """
 
-    async def list(self) -> list[SleepRecord]:
-        """All records, read from storage."""
+    async def of(self, space_uid: str) -> Sequence[SleepRecord]:
+        """The records of one Space, read from storage."""
         ...
 
     async def create(self, record: SleepRecord) -> None:

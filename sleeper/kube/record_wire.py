@@ -2,8 +2,8 @@
 
 A record of many workloads is split into chunks of :data:`ENTRIES_PER_CHUNK`, each an object of
 its own that repeats the header, so that what is left of a damaged record can still be used for
-waking. Chunk 0, the head, alone carries the phase. It is created last and deleted last: where a
-head is, all chunks have been there before anything was changed in the Space.
+waking. Chunk 0, the head, alone carries the phase. It is created first and deleted last, and
+nothing is changed in the Space before all chunks are there.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ def to_status(record: SleepRecord) -> WireStatus:
 def to_record(chunks: Iterable[WireRecord]) -> SleepRecord:
     """The record that these chunks of one Space and epoch make up, as far as they are there.
 
-    Without its head the phase is Waking: either nothing had been changed yet when its creation
-    broke off, or somebody removed the head; waking is right for both.
+    Without its head the phase is Waking: either a chunk of a sleep that is over was created late,
+    or somebody removed the head; waking is right for both.
 
     Raises:
         ValueError: a value cannot be read.

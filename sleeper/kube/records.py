@@ -7,7 +7,7 @@ the phase that it was read in; who loses a race gets ``TestFailed`` and looks ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -35,6 +35,7 @@ from sleeper.kube.record_wire import (
     chunk_entries,
     chunk_name,
     to_objects,
+    to_record,
     to_status,
 )
 from sleeper.kube.watch import RELIST_SECONDS, WATCH_SECONDS, Reflector
@@ -121,29 +122,49 @@ class RecordStore:
     # reads and writes
 
     async def list(self) -> list[SleepRecord]:
-        """All records, read from storage, oldest epoch first."""
-        records, unreadable = assemble(await self._read())
-        if unreadable:
-            _log.error("record_unreadable", records=unreadable)
-        return records
+        """All records, read from storage, oldest epoch first.
+
+        Raises:
+            NotFound: the custom resource itself is not there.
+        """
+        return _assembled(await self._read())
+
+    async def of(self, space_uid: str) -> Sequence[SleepRecord]:
+        """The records of one Space, read from storage, oldest epoch first.
+
+        There are none where the custom resource is gone: what still sleeps has its restore
+        annotations.
+        """
+        try:
+            found = await self._read({"labelSelector": f"{LABEL_SPACE_UID}={space_uid}"})
+        except NotFound:
+            _log.error("records_not_served", path=self._path)
+            return []
+        return _assembled(found)
 
     async def create(self, record: SleepRecord) -> None:
         """Store a new record; once this returns, all of it is stored.
 
+        The head comes first: a record that lacks other chunks is one that was never finished, so
+        nothing was changed for it yet, or one that is damaged. Both are good for waking only.
+
         Raises:
             AlreadyExists: there is one of this Space and epoch, perhaps in part.
         """
-        for body in reversed(to_objects(record)):  # the head last: it vouches for the others
+        for body in to_objects(record):
             self._cache.learn(_decode(await self._client.create(self._path, body)))
 
     async def update_entries(self, record: SleepRecord) -> None:
         """Store the entries of a record anew; their number and order stay as they were.
 
+        The head comes last: once it is stored, whoever moves the record to another phase
+        afterwards finds all of them.
+
         Raises:
             TestFailed: it is no longer in the phase that it was read in.
             NotFound: it is gone.
         """
-        for chunk in range(chunk_count(record)):
+        for chunk in reversed(range(chunk_count(record))):
             ops = [add("/spec/entries", chunk_entries(record, chunk))]
             if chunk == 0:
                 ops.insert(0, test("/status/phase", record.phase))
@@ -160,7 +181,8 @@ class RecordStore:
     ) -> SleepRecord:
         """Move a record from the phase that it was read in to another; the record as it is now.
 
-        What is not given stays as it was.
+        What is not given stays as it was. The entries are read anew: whoever was falling asleep
+        may have changed them since.
 
         Raises:
             TestFailed: it is no longer in the phase that it was read in.
@@ -174,19 +196,24 @@ class RecordStore:
             wake_started_at=wake_started_at or record.wake_started_at,
         )
         ops = [test("/status/phase", record.phase), add("/status", to_status(moved))]
-        self._cache.learn(await self._patch(record, 0, ops))
-        return moved
+        head = await self._patch(record, 0, ops)
+        self._cache.learn(head)
+        chunks = [head] if head.spec.chunks == 1 else await self._chunks_of(record)
+        return to_record(chunks)
 
     async def delete(self, record: SleepRecord) -> None:
         """Remove a record with all its chunks, the head last. Gone already is fine."""
-        selector = f"{LABEL_SPACE_UID}={record.space_uid},{LABEL_EPOCH}={record.epoch}"
-        chunks = await self._read({"labelSelector": selector})
+        chunks = await self._chunks_of(record)
         for wire in sorted(chunks, key=lambda wire: -wire.spec.chunk):
             with suppress(NotFound):
                 await self._client.delete(
                     self._object_path(wire.metadata.name), uid=wire.metadata.uid
                 )
             self._cache.bury(wire)
+
+    async def _chunks_of(self, record: SleepRecord) -> Sequence[WireRecord]:
+        selector = f"{LABEL_SPACE_UID}={record.space_uid},{LABEL_EPOCH}={record.epoch}"
+        return await self._read({"labelSelector": selector})
 
     async def _patch(self, record: SleepRecord, chunk: int, ops: Sequence[JsonOp]) -> WireRecord:
         name = chunk_name(record.space_uid, record.epoch, chunk)
@@ -204,6 +231,13 @@ class RecordStore:
                 except msgspec.MsgspecError as error:
                     raise Undecodable(f"list: {error}", path=self._path) from error
         return found
+
+
+def _assembled(chunks: Iterable[WireRecord]) -> list[SleepRecord]:
+    records, unreadable = assemble(chunks)
+    if unreadable:
+        _log.error("record_unreadable", records=unreadable)
+    return records
 
 
 def _decode(body: bytes) -> WireRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -338,6 +339,21 @@ async def test_a_space_that_becomes_observed_while_it_falls_asleep_is_brought_ba
         assert record.phase is PowerState.ASLEEP, "its last write was on its way already"
         await settle(api, want=PowerState.AWAKE)
     assert essence(api) == before
+
+
+async def test_a_sleep_whose_record_was_not_stored_as_a_whole_is_undone() -> None:
+    api = mixed_space()
+    before = essence(api)
+    strike(api, SLEEP_WRITES - 3, after_effect)
+    await until_dead(flights(api).sleep(SPACE, IDLE))
+    api.fault = lambda _name, write: write()
+    api.stored[1] = replace(api.stored[1], complete=False)
+
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.WRITE_FAILED
+    assert essence(api) == before
+    assert api.stored == {}
 
 
 async def test_a_leader_that_was_paused_does_not_undo_what_the_next_one_goes_on_with() -> None:

@@ -340,9 +340,9 @@ class ModelRecords:
     def __init__(self, api: ModelApi) -> None:
         self._api = api
 
-    async def list(self) -> list[SleepRecord]:
-        """All records."""
-        return list(self._api.stored.values())
+    async def of(self, space_uid: str) -> Sequence[SleepRecord]:
+        """The records of one Space."""
+        return [record for record in self._api.stored.values() if record.space_uid == space_uid]
 
     def all(self) -> Mapping[str, SleepRecord]:
         """The newest record, by Space uid."""
