@@ -16,6 +16,7 @@ _PATH: Final = click.option(
     "--config",
     "path",
     envvar="SLEEPER_CONFIG",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     help="YAML file with the settings. Without one: environment and defaults.",
 )
@@ -29,7 +30,10 @@ def config() -> None:
 @config.command()
 @_PATH
 def check(path: Path | None) -> None:
-    """Say whether the daemon would start with these settings; names every problem."""
+    """Say whether these settings can be used; names every problem.
+
+    The settings alone are looked at: no file that they name is opened, and nobody is connected to.
+    """
     from sleeper.config import load_config
 
     load_config(path, os.environ)

@@ -12,6 +12,7 @@ import click
     "--config",
     "path",
     envvar="SLEEPER_CONFIG",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     help="YAML file with the settings. Without one: environment and defaults.",
 )

@@ -24,6 +24,7 @@ _CODES: Final[dict[int, ExitCode]] = {
 server_option: Final = click.option(
     "--server",
     envvar="SLEEPER_SERVER",
+    show_envvar=True,
     default=DEFAULT_SERVER,
     show_default=True,
     help="URL of the daemon's read API.",
