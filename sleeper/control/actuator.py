@@ -8,9 +8,9 @@ is bounded, so an object that never settles is named and left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -28,6 +28,7 @@ from sleeper.kube.errors import (
     NotFound,
     OutcomeUnknown,
     TestFailed,
+    Undecodable,
 )
 
 MOST_LOOKS: Final = 12
@@ -75,28 +76,53 @@ class Result:
 
 
 class Actuator:
-    """Drives objects; shared by all flights."""
+    """Drives objects; shared by all flights of one direction.
+
+    Requests at a time are limited twice: over all flights, and for each of them, so that a Space
+    whose requests hang (an admission webhook that is down) does not hold up the others.
+    """
 
     def __init__(
         self,
         *,
         client: ObjectClient,
         recorder: Recorder,
-        concurrency: int = 8,
+        concurrency: int = 32,
+        concurrency_per_flight: int = 8,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._slots = asyncio.Semaphore(concurrency)
+        self._per_flight = concurrency_per_flight
         self._pause = pause
 
     async def read(self, namespace: str, ref: ObjectRef) -> JsonObject | None:
         """One object from storage, or None if it is gone."""
+        path = KINDS[ref.kind].path(namespace, ref.name)
         async with self._slots:
             try:
-                return _decode(await self._client.get(KINDS[ref.kind].path(namespace, ref.name)))
+                return _decode(await self._client.get(path), path)
             except NotFound:
                 return None
+
+    async def drive_all(
+        self,
+        namespace: str,
+        looks: Iterable[tuple[ObjectRef, Look]],
+        *,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> tuple[Result, ...]:
+        """Take several objects of one namespace to the end of their plans, side by side."""
+        mine = asyncio.Semaphore(self._per_flight)
+
+        async def drive(ref: ObjectRef, look: Look) -> Result:
+            async with mine:
+                return await self.drive(namespace, ref, look, may_go_on=may_go_on)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(drive(ref, look)) for ref, look in looks]
+        return tuple(task.result() for task in tasks)
 
     async def drive(
         self,
@@ -123,12 +149,12 @@ class Actuator:
             look=look,
             may_go_on=may_go_on,
         )
-        async with self._slots:
-            for _ in range(MOST_LOOKS):
+        for _ in range(MOST_LOOKS):
+            async with self._slots:
                 result = await errand.advance()
-                if result is not None:
-                    return result
-                await self._pause(errand.pause_seconds)
+            if result is not None:
+                return result
+            await self._pause(errand.pause_seconds)
         return errand.left(WhyLeft.UNSETTLED, "did not settle: it kept changing")
 
 
@@ -161,7 +187,7 @@ class _Errand:
         self.pause_seconds = 0.0
         try:
             if self._live is None:
-                self._live = _decode(await self._client.get(self._path))
+                self._live = _decode(await self._client.get(self._path), self._path)
             self._generation = self._live["metadata"]["generation"]
             step = self._look.step(self._live)
             if isinstance(step, Settled | Left):
@@ -189,7 +215,7 @@ class _Errand:
     async def _send(self, patch: Patch) -> Result | None:
         kind, purpose = self._ref.kind, patch.purpose
         try:
-            self._live = _decode(await self._client.json_patch(self._path, patch.ops))
+            body = await self._client.json_patch(self._path, patch.ops)
         except KubeError as error:
             self._look.sent(patch, surely_refused=not isinstance(error, OutcomeUnknown))
             self._recorder.write(kind, purpose.value, type(error).__name__)
@@ -200,6 +226,7 @@ class _Errand:
             return self.left(WhyLeft.DENIED, f"was left: {_who_denied(error)}: {error.message}")
         self._look.sent(patch, surely_refused=False)
         self._recorder.write(kind, purpose.value, "ok")
+        self._live = _decode(body, self._path)
         return None
 
     def _set_back(self, error: KubeError) -> Result | None:
@@ -218,6 +245,17 @@ def _who_denied(error: Forbidden | Invalid) -> str:
     return "admission denied the write" if error.admission else "RBAC denied the write"
 
 
-def _decode(body: bytes) -> JsonObject:
-    live: JsonObject = msgspec.json.decode(body)
+def _decode(body: bytes, path: str) -> JsonObject:
+    """The object in an answer.
+
+    Raises:
+        Undecodable: it is none; something between us and the API server may have answered.
+    """
+    try:
+        live: JsonObject = msgspec.json.decode(body, type=dict[str, Any])
+        generation = live["metadata"]["generation"]
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise Undecodable(f"not an object: {error}", path=path) from error
+    if not isinstance(generation, int):
+        raise Undecodable("an object without a generation", path=path)
     return live

@@ -19,12 +19,12 @@ from metrics.core.clock import Clock
 from metrics.core.refs import SpaceRef
 from sleeper.control.actuator import Actuator, Result
 from sleeper.control.flight_result import FlightResult, FlightSettings
-from sleeper.control.phases import move, publish, record_of
+from sleeper.control.phases import move, publish, read_namespace, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.control.sleep_look import Attempts, SleepLook
 from sleeper.control.waking import Waking
 from sleeper.core.names import POWER_STATE
-from sleeper.core.objects import Namespace, Pod, SpaceObjects
+from sleeper.core.objects import Pod, SpaceObjects
 from sleeper.core.ownership import live_pods
 from sleeper.core.plan import entry_for, epoch_of, next_epoch, sleepable, waves
 from sleeper.core.power import PowerState
@@ -40,6 +40,7 @@ from sleeper.kube.errors import (
     KubeError,
     NotFound,
     TestFailed,
+    Undecodable,
 )
 
 _RECORD_MOVED_ON = (TestFailed, Conflict, NotFound)
@@ -116,8 +117,7 @@ class Sleep:
         The last wake wrote Awake beside that very epoch; a sleep of that epoch that is going on
         would have written FallingAsleep.
         """
-        body = await self._client.get(f"/api/v1/namespaces/{self._space.name}")
-        namespace = _NAMESPACE.decode(body)
+        namespace = await read_namespace(self._client, self._space.name)
         state = namespace.metadata.annotation(POWER_STATE)
         awake = state in {PowerState.AWAKE, PowerState.DROWSY}
         return awake and epoch_of(namespace) >= record.epoch
@@ -197,25 +197,20 @@ class Sleep:
     async def _put_down(self, wave: Iterable[Entry]) -> tuple[Result, ...] | None:
         """Take each object of a wave to sleep; None if the plan may go on."""
         assert self._record is not None
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    self._actuator.drive(
-                        self._space.name,
-                        entry.ref,
-                        SleepLook(
-                            entry=entry,
-                            space_uid=self._space.uid,
-                            epoch=self._record.epoch,
-                            attempts=self._attempts,
-                            amend=self._amend,
-                        ),
-                        may_go_on=self._may_go_on,
-                    )
-                )
-                for entry in wave
-            ]
-        results = tuple(task.result() for task in tasks)
+        looks = [
+            (
+                entry.ref,
+                SleepLook(
+                    entry=entry,
+                    space_uid=self._space.uid,
+                    epoch=self._record.epoch,
+                    attempts=self._attempts,
+                    amend=self._amend,
+                ),
+            )
+            for entry in wave
+        ]
+        results = await self._actuator.drive_all(self._space.name, looks, may_go_on=self._may_go_on)
         stops = any(
             r.left and (r.left.why is WhyLeft.STOPPED or r.left.why in _UNDO_BECAUSE)
             for r in results
@@ -245,8 +240,11 @@ class Sleep:
         return not live_pods(objects, refs) and running.isdisjoint(ref.uid for ref in refs)
 
     async def _read_pods(self) -> tuple[Pod, ...]:
-        body = await self._client.get(f"/api/v1/namespaces/{self._space.name}/pods")
-        return _POD_LIST.decode(body).items
+        path = f"/api/v1/namespaces/{self._space.name}/pods"
+        try:
+            return _POD_LIST.decode(await self._client.get(path)).items
+        except msgspec.MsgspecError as error:
+            raise Undecodable(f"not a list of Pods: {error}", path=path) from error
 
     async def _settle(self) -> FlightResult:
         assert self._record is not None
@@ -341,7 +339,6 @@ class _PodList(msgspec.Struct, frozen=True):
 
 
 _POD_LIST = msgspec.json.Decoder(_PodList)
-_NAMESPACE = msgspec.json.Decoder(Namespace)
 
 
 def _freed(pods: Iterable[Pod]) -> FreedRequests:

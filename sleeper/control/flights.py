@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from metrics.core.clock import Clock
 from metrics.core.refs import SpaceRef
 from metrics.instruments import Recorder
@@ -21,9 +23,12 @@ from sleeper.control.ports import Events, ObjectClient, Records, SpaceView
 from sleeper.control.waking import Waking
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
+from sleeper.core.record import SleepRecord
 from sleeper.core.restore import late_notes
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import KubeError
+
+log = structlog.get_logger(__name__)
 
 
 class Flights:
@@ -69,7 +74,7 @@ class Flights:
             client=client,
             records=records,
             spaces=spaces,
-            actuator=self._actuator,
+            actuator=Actuator(client=client, recorder=recorder),  # no sleep holds up a wake
             clock=clock,
             settings=settings,
         )
@@ -178,10 +183,12 @@ class Flights:
             flight, landed = flying
             flight.turn_back(reason)
             await landed.wait()
-        name = ""
+        watched = self._records.all().get(space_uid)
+        name = "" if watched is None else watched.space_name
         try:
-            record = await record_of(self._records, space_uid)
+            record = await self._record_or(watched, space_uid)
             if record is None:
+                await self.undo_late(name)
                 return name, FlightResult(ok=True, reason=reason, message="it is awake already")
             name = record.space_name
             return name, await self._waking.bring_back(record, reason)
@@ -189,6 +196,16 @@ class Flights:
             return name, FlightResult(
                 ok=False, reason=Reason.WAKE_INCOMPLETE, message=f"it will be tried again: {error}"
             )
+
+    async def _record_or(self, watched: SleepRecord | None, space_uid: str) -> SleepRecord | None:
+        """The record as it is stored; where that cannot be read, as it was when last heard of."""
+        try:
+            return await record_of(self._records, space_uid)
+        except KubeError as error:
+            if watched is None:
+                raise
+            log.warning("record_not_read", space=watched.space_name, error=str(error))
+            return watched
 
     async def _report(self, name: str, kind: str, result: FlightResult, seconds: float) -> None:
         self._recorder.transition(kind, "ok" if result.ok else result.reason.value, seconds)

@@ -17,11 +17,25 @@ from sleeper.core.plan import epoch_of
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
-from sleeper.kube.errors import Conflict, NotFound, OutcomeUnknown, TestFailed
+from sleeper.kube.errors import Conflict, NotFound, OutcomeUnknown, TestFailed, Undecodable
 
 _ATTEMPTS: Final = 3
 
 _NAMESPACE: Final = msgspec.json.Decoder(Namespace)
+
+
+async def read_namespace(client: ObjectClient, name: str) -> Namespace:
+    """One namespace, read from storage.
+
+    Raises:
+        KubeError: it could not be read.
+    """
+    path = _path(name)
+    body = await client.get(path)
+    try:
+        return _NAMESPACE.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"not a namespace: {error}", path=path) from error
 
 
 async def record_of(records: Records, space_uid: str) -> SleepRecord | None:
@@ -91,7 +105,7 @@ async def publish(
         names.EPOCH: str(record.epoch),
         names.SLEEPING_SINCE: None if sleeping_since is None else rfc3339(sleeping_since),
     }
-    path = f"/api/v1/namespaces/{record.space_name}"
+    path = _path(record.space_name)
     begins = power is PowerState.FALLING_ASLEEP
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -103,8 +117,7 @@ async def publish(
         except NotFound:
             return
         except TestFailed:
-            body = await client.get(path)
-            if epoch_of(_NAMESPACE.decode(body)) > record.epoch:
+            if epoch_of(await read_namespace(client, record.space_name)) > record.epoch:
                 return
             begins = True  # its owner removed our annotations
         except OutcomeUnknown:  # the same values again do no harm
@@ -119,6 +132,10 @@ def _beside(epoch: int, changes: Mapping[str, str | None]) -> list[JsonOp]:
         if value is None:  # added first, because only what is there can be removed
             ops.append(jsonpatch.remove(_annotation(key)))
     return ops
+
+
+def _path(name: str) -> str:
+    return f"/api/v1/namespaces/{name}"
 
 
 def _annotation(key: str) -> str:

@@ -130,13 +130,19 @@ class Waking:
             surely_unwritten: uids of objects that no sleep patch has reached or can still reach;
                 without a note they are as their owner wants them.
         """
-        moved = await move(
-            self._records,
-            record,
-            PowerState.WAKING,
-            wake_reason=reason,
-            wake_started_at=self._clock.now(),
-        )
+        not_recorded: KubeError | None = None
+        try:
+            moved = await move(
+                self._records,
+                record,
+                PowerState.WAKING,
+                wake_reason=reason,
+                wake_started_at=self._clock.now(),
+            )
+        except KubeError as error:
+            # The objects come back all the same; a sleep that goes on meets that and gives up.
+            log.warning("wake_not_recorded", space=record.space_name, error=str(error))
+            moved, not_recorded = record, error
         if moved is None:
             return FlightResult(ok=True, reason=reason, message="it is awake already")
         record = moved
@@ -156,6 +162,11 @@ class Waking:
             return FlightResult(
                 ok=False, reason=Reason.WAKE_INCOMPLETE, message=_sentence(missing), left=missing
             )
+        if not_recorded is not None:
+            # Awake beside this epoch keeps whoever finds the record from going on with the sleep.
+            await self._publish(record, PowerState.AWAKE, reason)
+            message = f"everything is back, but its record could not be written: {not_recorded}"
+            return FlightResult(ok=False, reason=Reason.WAKE_INCOMPLETE, message=message)
         waiting = await self._ready(record.space_name, results, until=deadline)
         await self._publish(record, PowerState.AWAKE, reason)
         await self._records.delete(record)
@@ -177,7 +188,7 @@ class Waking:
             )
             for ref, note in notes
         ]
-        return await self._drive(namespace, looks)
+        return await self._actuator.drive_all(namespace, looks)
 
     def _done_of(self, record: SleepRecord) -> set[str]:
         decided_at, done = self._back.get(record.space_uid, (record.decided_at, set()))
@@ -202,16 +213,7 @@ class Waking:
             )
             for entry in wave
         ]
-        return await self._drive(record.space_name, looks)
-
-    async def _drive(
-        self, namespace: str, looks: Iterable[tuple[ObjectRef, WakeLook]]
-    ) -> tuple[Result, ...]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._actuator.drive(namespace, ref, look)) for ref, look in looks
-            ]
-        return tuple(task.result() for task in tasks)
+        return await self._actuator.drive_all(record.space_name, looks)
 
     async def _ready(
         self, namespace: str, results: Iterable[Result], *, until: float

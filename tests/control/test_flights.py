@@ -16,7 +16,7 @@ from sleeper.control.flights import Flights
 from sleeper.core.names import EPOCH, POWER_STATE, RESTORE, WAVE
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
-from sleeper.kube.errors import Forbidden
+from sleeper.kube.errors import Forbidden, Unavailable
 from tests.control.deck import (
     IDLE,
     SLEEP_WRITES,
@@ -156,6 +156,119 @@ async def test_a_denied_write_of_a_wake_brings_back_the_rest_and_is_tried_again(
 
     api.fault = lambda _name, write: write()
     assert (await deck.wake(SPACE.uid, Reason.TOUCHED)).ok
+    assert essence(api) == before
+
+
+def forbid_records(name: str, write: Callable[[], Any]) -> Any:
+    if "record" in name and not name.startswith("create"):
+        raise Forbidden('User "sleeper" cannot patch resource "sleeprecords"', status=403)
+    return write()
+
+
+async def test_a_wake_brings_everything_back_although_its_record_cannot_be_written() -> None:
+    api = mixed_space()
+    before = essence(api)
+    await sleep_once(api)
+    api.fault = forbid_records
+    deck = flights(api)
+
+    result = await deck.wake(SPACE.uid, Reason.TOUCHED)
+
+    assert result.reason is Reason.WAKE_INCOMPLETE
+    assert "could not be written" in result.message
+    assert essence(api) == before
+    api.fault = lambda _name, write: write()
+    assert (await deck.wake(SPACE.uid, Reason.TOUCHED)).ok
+    assert essence(api) == before
+    assert api.stored == {}
+
+
+async def test_a_sleep_whose_record_cannot_be_written_is_undone_and_not_gone_on_with() -> None:
+    api = mixed_space()
+    before = essence(api)
+    api.fault = forbid_records
+    assert (await flights(api).sleep(SPACE, IDLE)).reason is Reason.WRITE_DENIED
+    assert essence(api) == before
+    seen: set[int] = set()
+
+    def watch_web(name: str, write: Callable[[], Any]) -> Any:
+        try:
+            return forbid_records(name, write)
+        finally:
+            seen.add(replicas(api)["web"])
+
+    api.fault = watch_web
+    assert (await flights(api).sleep(SPACE, IDLE)).reason is Reason.LATE_WRITE
+
+    assert seen == {4}
+    assert essence(api) == before
+
+
+async def test_a_wake_needs_no_list_of_records_where_it_has_heard_of_the_record() -> None:
+    api = mixed_space()
+    before = essence(api)
+    await sleep_once(api)
+
+    async def unavailable(_self: ModelRecords, _space_uid: str) -> Any:
+        raise Unavailable("etcdserver: no leader", status=500)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelRecords, "of", unavailable)
+        assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
+    assert essence(api) == before
+
+
+async def test_a_wake_whose_record_is_gone_goes_by_the_annotations() -> None:
+    api = mixed_space()
+    before = essence(api)
+    await sleep_once(api)
+
+    async def nothing(_self: ModelRecords, _space_uid: str) -> Any:
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelRecords, "of", nothing)
+        await flights(api).wake(SPACE.uid, Reason.TOUCHED)
+    assert essence(api) == before
+
+
+async def test_an_answer_that_is_no_object_is_one_more_setback() -> None:
+    api = mixed_space()
+    before = essence(api)
+    answers = iter([b"<html>proxy</html>", b'{"metadata": {}}', b"[]"])
+    sound_get, sound_patch = api.get, api.json_patch
+
+    async def get(path: str, **options: Any) -> bytes:
+        return next(answers, None) or await sound_get(path, **options)
+
+    async def json_patch(path: str, ops: Any) -> bytes:
+        body = await sound_patch(path, ops)
+        return body if "namespaces/team-a/" not in path else next(answers, None) or body
+
+    await sleep_once(api)
+    api.get, api.json_patch = get, json_patch  # type: ignore[method-assign]
+    assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
+    assert essence(api) == before
+
+
+async def test_a_patch_whose_answer_is_no_object_may_have_taken_effect() -> None:
+    api = mixed_space()
+    sound = api.json_patch
+    spoiled: list[str] = []
+
+    async def json_patch(path: str, ops: Any) -> bytes:
+        body = await sound(path, ops)
+        if path.endswith("/db") and len(spoiled) < 20:
+            spoiled.append(path)
+            return b"<html>proxy</html>"
+        return body
+
+    before = essence(api)
+    api.json_patch = json_patch  # type: ignore[method-assign]
+    await flights(api).sleep(SPACE, IDLE)
+    api.json_patch = sound  # type: ignore[method-assign]
+    await settle(api, want=PowerState.ASLEEP)
+    await settle(api, want=PowerState.AWAKE)
     assert essence(api) == before
 
 
