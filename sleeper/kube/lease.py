@@ -243,6 +243,11 @@ class Elector:
             if self.holder != self.identity:
                 self._renewed_at = None
             return
+        except NotFound:
+            # deleted; whoever makes it anew leads, and that may be another by now
+            self._observed = None
+            self._renewed_at = None
+            return
         self._hold(_decode(body), sent)
 
     async def _write(self, lease: _Lease, spec: _LeaseSpec) -> bytes:

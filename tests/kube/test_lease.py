@@ -69,8 +69,9 @@ class LeaseServer:
             if self.lease:
                 return web.json_response({"reason": "AlreadyExists"}, status=409)
             spec = body["spec"]
+        elif self.lease is None:
+            return web.json_response({"reason": "NotFound"}, status=404)
         else:
-            assert self.lease is not None
             precondition, change = body
             if precondition["value"] != self.lease["metadata"]["resourceVersion"]:
                 message = "the server rejected our request due to an error in our request"
@@ -205,6 +206,16 @@ async def test_a_renewal_whose_answer_is_lost_is_recognised_as_our_own(
         leases.forgetful.clear()
         await eventually(lambda: a.remaining_seconds() > 0.8, within=3)
         assert set(leases.writes) == {"a"}
+
+
+async def test_a_lease_that_somebody_deleted_is_made_anew(
+    server: ScriptedServer, leases: LeaseServer
+) -> None:
+    async with candidate(server, "a") as (a, _):
+        await eventually(lambda: a.leading)
+        leases.lease = None
+        await eventually(lambda: leases.lease is not None, within=3)
+        await eventually(lambda: a.leading, within=3)
 
 
 @pytest.mark.parametrize(
