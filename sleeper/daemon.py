@@ -340,6 +340,7 @@ class Daemon:
         await self._run(
             "janitor",
             Janitor(
+                client=cluster.client,
                 records=cluster.records,
                 namespaces=cluster.inventory,
                 leading=lambda: cluster.elector.leading,

@@ -2,7 +2,8 @@
 
 A record is needed until its Space is awake, and then its flight deletes it. Left over are those of
 namespaces that are gone, and those that a late write created beside a newer one. Only the Lease
-holder clears, and only what it has surely seen.
+holder clears. Whether a namespace is gone is asked of the API server itself: the watch may be
+late, and a record is the last thing to throw away on hearsay.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Final, Protocol
 
 import structlog
 
+from sleeper.control.phases import read_namespace
+from sleeper.control.ports import ObjectClient
 from sleeper.core.objects import Namespace
 from sleeper.core.record import SleepRecord
-from sleeper.kube.errors import KubeError
+from sleeper.kube.errors import KubeError, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +58,14 @@ class Janitor:
     """Deletes records that nothing needs."""
 
     def __init__(
-        self, *, records: RecordShelf, namespaces: NamespaceIndex, leading: Callable[[], bool]
+        self,
+        *,
+        client: ObjectClient,
+        records: RecordShelf,
+        namespaces: NamespaceIndex,
+        leading: Callable[[], bool],
     ) -> None:
+        self._client = client
         self._records = records
         self._namespaces = namespaces
         self._leading = leading
@@ -71,15 +80,26 @@ class Janitor:
         """Clear once; what cannot be deleted now is tried again the next time."""
         if not (self._leading() and self._namespaces.synced):
             return
-        orphans = [
+        unknown = [
             record
             for uid, record in self._records.all().items()
             if self._namespaces.by_uid(uid) is None
         ]
-        for record in (*orphans, *self._records.superseded()):
+        superseded = self._records.superseded()
+        for record in (*unknown, *superseded):
             try:
+                if record not in superseded and await self._exists(record):
+                    continue
                 await self._records.delete(record)
             except KubeError as error:
                 log.warning("record_not_deleted", space=record.space_name, error=str(error))
             else:
                 log.info("record_deleted", space=record.space_name, epoch=record.epoch)
+
+    async def _exists(self, record: SleepRecord) -> bool:
+        """Whether the record's namespace is there, as the API server has it now."""
+        try:
+            namespace = await read_namespace(self._client, record.space_name)
+        except NotFound:
+            return False
+        return namespace.metadata.uid == record.space_uid
