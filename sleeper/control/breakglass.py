@@ -6,9 +6,11 @@ stand. Both are on the API server, and nothing else is needed.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -21,13 +23,16 @@ from sleeper.core.names import RESTORE
 from sleeper.core.notes import Disbelief, RestoreNote, read_note
 from sleeper.core.objects import KubeObject, SpaceObjects
 from sleeper.core.reasons import Reason
-from sleeper.core.record import ObjectRef
+from sleeper.core.record import ObjectRef, SleepRecord
 from sleeper.core.workloads import KINDS
 from sleeper.kube.client import KubeClient
 from sleeper.kube.errors import KubeError, NotFound
 from sleeper.kube.records import RecordStore
 
 Say = Callable[[str], None]
+
+SPACES_AT_A_TIME: Final = 16
+"""A Space whose requests hang (an admission webhook that is down) must not hold up all others."""
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -73,22 +78,29 @@ async def wake_all(client: KubeClient, *, namespace: str, clock: Clock, say: Say
 
 
 async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
-    everything = True
     try:
         found = await records.list()
     except NotFound:
         say("there are no sleep records, not even their custom resource: by annotations alone")
-        return everything
-    for record in found:
-        try:
-            result = await waking.bring_back(record, Reason.BREAK_GLASS)
-        except KubeError as error:
-            everything = False
-            say(f"{record.space_name}: not back: {error}")
-            continue
-        everything = everything and result.ok
+        return True
+    except KubeError as error:
+        say(f"the sleep records cannot be read: by annotations alone: {error}")
+        return False
+    turns = asyncio.Semaphore(SPACES_AT_A_TIME)
+
+    async def wake(record: SleepRecord) -> bool:
+        async with turns:
+            try:
+                result = await waking.bring_back(record, Reason.BREAK_GLASS)
+            except KubeError as error:
+                say(f"{record.space_name}: not back: {error}")
+                return False
         say(f"{record.space_name}: {result.message}")
-    return everything
+        return result.ok
+
+    async with asyncio.TaskGroup() as group:
+        wakes = [group.create_task(wake(record)) for record in found]
+    return all(task.result() for task in wakes)
 
 
 async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:

@@ -70,7 +70,7 @@ def answering(error: Exception) -> ModelApi:
     async def get(_path: str, **_: object) -> bytes:
         raise error
 
-    api.get = get  # type: ignore[method-assign]
+    api.get = get  # type: ignore[assignment,method-assign]
     return api
 
 
