@@ -1,10 +1,11 @@
 """The API signal: what the audit streams of all API servers prove, and how far.
 
-The request path (:mod:`sleeper.control.intake`) keeps in memory what arrives. Here it is flushed:
-one transaction stores activity, streams and returned canaries, together with the watermarks that
-rest on them, so a stored watermark is true for whoever reads it. A probe for each API server sends
-canaries and reads loss counters. Several replicas may do all of this on the same database: each
-folds what any of them found, and what others stored is read back.
+The request path (:mod:`sleeper.control.intake`) keeps in memory what arrives. It is flushed from
+here (:mod:`sleeper.control.audit_flush`): one transaction stores activity, streams and returned
+canaries, together with the watermarks that rest on them, so a stored watermark is true for whoever
+reads it. A probe for each API server sends canaries and reads loss counters. Several replicas may
+do all of this on the same database: each folds what any of them found, and what others stored is
+read back.
 
 A sender that is authenticated but not configured is heard (more evidence of use is always safe),
 but nobody knows what it lost, so the whole signal is Unknown for an hour after it was last heard.
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 import structlog
 
 from metrics import store
@@ -29,11 +29,12 @@ from metrics.core.clock import Clock
 from metrics.core.signals import OpenStream, SignalName, SignalView
 from metrics.core.steps import StepWatch
 from metrics.core.streams import PodIsGone, StreamTable
-from metrics.core.watermark import Blindness, Gap, GapReason, LossReading, ServerSight, SightLimits
+from metrics.core.watermark import Blindness, LossReading, ServerSight, SightLimits
 from metrics.recorder import Recorder
+from sleeper.control.audit_flush import Advance, Arrivals, advance, store_pending
 from sleeper.control.canary import ApiServerClient, Probe, own_user_name
-from sleeper.control.intake import ActivityListener, AuditIntake, Pending
-from sleeper.control.sink_session import Roll, SinkSession
+from sleeper.control.intake import ActivityListener, AuditIntake
+from sleeper.control.sink_session import SinkSession
 from sleeper.store.engine import Database
 
 STRANGER_HOLD: Final = timedelta(hours=1)
@@ -68,23 +69,6 @@ class ApiSignalSettings:
     session_timeout: timedelta = timedelta(seconds=15)
     identity: str
     namespace: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flushed:
-    """What a committed flush found, to be published at once and without waiting.
-
-    Attributes:
-        sights: state of each API server.
-        gaps: those that were found, with their API server.
-        others: activity that other sinks have stored.
-        others_run: other sinks are running.
-    """
-
-    sights: Mapping[str, ServerSight]
-    gaps: tuple[tuple[str, Gap], ...]
-    others: Mapping[str, SpaceActivity]
-    others_run: bool
 
 
 class ApiSignal:
@@ -206,11 +190,24 @@ class ApiSignal:
         stepped_from, self._stepped_from = self._stepped_from, None
         try:
             async with self._database.begin() as connection:
-                await self._store_pending(connection, taken, now)
+                await store_pending(connection, taken, now)
                 roll = await self._session.renew(connection, flushed_until=now)
-                flushed = await self._advance(
-                    connection, taken, readings, roll=roll, stepped_from=stepped_from, now=now
+                moved = await advance(
+                    connection,
+                    [probe.apiserver for probe in self.probes],
+                    Arrivals(
+                        pending=taken,
+                        readings=tuple(readings),
+                        stepped_from=stepped_from,
+                        began_at=self._began_at,
+                    ),
+                    roll=roll,
+                    limits=self._limits,
+                    now=now,
                 )
+                # One that has ended cleanly since the last roll stored its last events in doing so.
+                alone = not (roll.others or roll.died or self._others_ran)
+                others = await self._read_others(connection, now, alone=alone)
                 if last:
                     await self._session.end(connection)
         except BaseException:
@@ -218,7 +215,8 @@ class ApiSignal:
             self._readings = readings + self._readings
             self._stepped_from = stepped_from or self._stepped_from
             raise
-        self._publish(flushed, now)
+        self._others_ran = roll.others
+        self._publish(moved, others, now)
 
     async def _flush_forever(self) -> None:
         heartbeat = min(self._settings.session_timeout.total_seconds() / 3, 5.0)
@@ -262,94 +260,6 @@ class ApiSignal:
 
     # One flush
 
-    async def _store_pending(
-        self, connection: store.Connection, taken: Pending, now: datetime
-    ) -> None:
-        await store.merge_activity(connection, SignalName.API, taken.activities, stored_at=now)
-        await store.merge_streams(connection, taken.streams.values(), stored_at=now)
-        for seen in taken.canaries:
-            await store.canary_came_back(
-                connection,
-                audit_id=seen.audit_id,
-                apiserver=seen.apiserver,
-                returned_at=seen.returned_at,
-                server_received_at=seen.server_received_at,
-            )
-
-    async def _advance(
-        self,
-        connection: store.Connection,
-        taken: Pending,
-        readings: list[tuple[str, LossReading]],
-        *,
-        roll: Roll,
-        stepped_from: datetime | None,
-        now: datetime,
-    ) -> _Flushed:
-        """Fold everything that is new into each API server's state."""
-        stored = await store.load_sights(connection, SignalName.API, to_change=True)
-        sights: dict[str, ServerSight] = {}
-        found: list[tuple[str, Gap]] = []
-        for name in (probe.apiserver for probe in self.probes):
-            before = _decode(stored.get(name))
-            sight = before or watermark.first_sight(now)
-            gaps: list[Gap] = []
-            stepped = stepped_from or watermark.ahead_of(sight, now, self._limits)
-            if stepped is not None:
-                sight, more = watermark.clock_stepped(sight, before=stepped, now=now)
-                gaps.extend(more)
-            if roll.died:
-                sight = watermark.sink_died(sight, now)
-            for (_, reason), until in _missing(taken, name):
-                sight, more = watermark.events_missing(sight, reason, since=None, until=until)
-                gaps.extend(more)
-            for reading in (one for source, one in readings if source == name):
-                sight, more = watermark.loss_read(sight, reading, self._limits)
-                gaps.extend(more)
-            for canary in await store.take_returned_canaries(connection, name):
-                sight, more = watermark.canary_returned(sight, canary, now, self._limits)
-                gaps.extend(more)
-            sight = watermark.settle(sight, roll.flushed_until, self._limits)
-            if before is not None and sight.watermark != before.watermark:
-                sight, more = await self._look_for_lost_canaries(connection, name, sight)
-                gaps.extend(more)
-            if sight != before:
-                row = store.StoredSight(
-                    watermark=sight.watermark,
-                    gap_end=sight.gap_end,
-                    state=msgspec.json.encode(sight).decode(),
-                )
-                await store.save_sight(connection, SignalName.API, name, row, stored_at=now)
-            sights[name] = sight
-            found.extend((name, gap) for gap in gaps)
-        rows = [
-            store.StoredGap(source=name, reason=gap.reason, since=gap.since, until=gap.until)
-            for name, gap in found
-        ]
-        await store.add_gaps(connection, SignalName.API, rows)
-        # One that has ended cleanly since the last roll stored its last events in doing so.
-        alone = not (roll.others or roll.died or self._others_ran)
-        others = await self._read_others(connection, now, alone=alone)
-        return _Flushed(sights=sights, gaps=tuple(found), others=others, others_run=roll.others)
-
-    async def _look_for_lost_canaries(
-        self, connection: store.Connection, name: str, sight: ServerSight
-    ) -> watermark.Change:
-        """Canaries of our time that should be back by the watermark and are not.
-
-        Those of an earlier life may have come back before we knew our own user name.
-        """
-        if self._began_at is None or sight.watermark is None:
-            return sight, ()
-        lost = await store.take_lost_canaries(
-            connection, name, sent_since=self._began_at, answered_before=sight.watermark
-        )
-        if not lost:
-            return sight, ()
-        # What went missing later than the watermark is nothing that anybody relies on yet.
-        since, until = min(lost) - self._limits.retry_horizon, sight.watermark
-        return watermark.events_missing(sight, GapReason.CANARY_LOST, since=since, until=until)
-
     async def _read_others(
         self, connection: store.Connection, now: datetime, *, alone: bool
     ) -> Mapping[str, SpaceActivity]:
@@ -364,25 +274,25 @@ class ApiSignal:
         )
         return await store.load_activity(connection, SignalName.API, stored_since=since)
 
-    def _publish(self, flushed: _Flushed, now: datetime) -> None:
-        self._sights = flushed.sights
+    def _publish(self, moved: Advance, others: Mapping[str, SpaceActivity], now: datetime) -> None:
+        """Make known what is committed, at once and without waiting."""
+        self._sights = moved.sights
         self._began_at = self._began_at or now
         self._read_until = now
-        self._others_ran = flushed.others_run
         self._flushed_at = self._clock.monotonic()
-        self.intake.learn(flushed.others)
+        self.intake.learn(others)
         self.intake.forget_spaces(lambda name: not self._is_space(name))
         self._streams.expire(now)
         self.intake.offsets = {
             name: sight.last_return.offset
-            for name, sight in flushed.sights.items()
+            for name, sight in moved.sights.items()
             if sight.last_return is not None
             and sight.last_return.offset.least <= self._limits.max_clock_offset
         }
-        for name, gap in flushed.gaps:
+        for name, gap in moved.gaps:
             _log.warning("signal_gap", apiserver=name, reason=gap.reason, until=gap.until)
             self._recorder.signal_gap(SignalName.API, name, gap.reason)
-        for name, sight in flushed.sights.items():
+        for name, sight in moved.sights.items():
             if sight.watermark is not None:
                 self._recorder.signal_watermark(SignalName.API, name, sight.watermark)
             blind = watermark.blindness(sight, now, self._limits)
@@ -404,17 +314,3 @@ class ApiSignal:
             if blind is not None:
                 return blind[0], f"API server {name!r}: {blind[1]}"
         return None, ""
-
-
-def _decode(stored: store.StoredSight | None) -> ServerSight | None:
-    """A stored state; one that another version wrote and we cannot read is as good as none."""
-    if stored is None:
-        return None
-    try:
-        return msgspec.json.decode(stored.state, type=ServerSight)
-    except msgspec.MsgspecError:
-        return None
-
-
-def _missing(taken: Pending, name: str) -> list[tuple[tuple[str, GapReason], datetime]]:
-    return [(key, until) for key, until in taken.missing.items() if key[0] == name]
