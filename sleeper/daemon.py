@@ -34,13 +34,14 @@ from sleeper.control.assess import Assessor
 from sleeper.control.audit import ApiSignal, ApiSignalSettings
 from sleeper.control.book import SpaceBook
 from sleeper.control.bookkeeping import Bookkeeper
+from sleeper.control.dispatch import Pacing
 from sleeper.control.flight_result import FlightSettings
 from sleeper.control.flights import Flights
 from sleeper.control.herald import Herald
 from sleeper.control.inquiry import Inquiry
 from sleeper.control.janitor import Janitor
 from sleeper.control.jobs import Jobs, Retention, checkpoint_job, retention_job
-from sleeper.control.loop import LoopSettings, VerdictLoop
+from sleeper.control.loop import VerdictLoop
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.control.signals import Signal, SignalBoard
 from sleeper.control.traffic import TrafficSettings, TrafficSignal
@@ -323,7 +324,7 @@ class Daemon:
             power_changed=meter.power_changed,
             clock=self._clock,
             recorder=self._recorder,
-            settings=LoopSettings(
+            pacing=Pacing(
                 retry_backoff=timedelta(seconds=self._config.sleep.retry_backoff_seconds)
             ),
         )

@@ -16,8 +16,9 @@ from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
 from metrics.recorder import NullRecorder
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
+from sleeper.control.dispatch import Pacing
 from sleeper.control.flight_result import FlightResult
-from sleeper.control.loop import LoopSettings, VerdictLoop
+from sleeper.control.loop import VerdictLoop
 from sleeper.control.signals import ActivityListener, SignalBoard
 from sleeper.core import names
 from sleeper.core.objects import (
@@ -227,7 +228,7 @@ class World:
             ),
             clock=self.clock,
             recorder=NullRecorder(),
-            settings=LoopSettings(retry_backoff=timedelta(minutes=5)),
+            pacing=Pacing(retry_backoff=timedelta(minutes=5)),
         )
         board.subscribe([self.loop.on_activity])
 
