@@ -141,24 +141,29 @@ def command_line() -> str:
         ),
         "",
     ]
-    for path, command in _commands(cli, "sleeper"):
-        lines += [f"## `{path}`", "", "```text", _help(command, path), "```", ""]
+    for context in _contexts(cli, "sleeper", None):
+        lines += [f"## `{context.command_path}`", "", "```text", context.get_help(), "```", ""]
     return _page(lines)
 
 
-def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    yield path, command
+def _contexts(
+    command: click.Command, name: str, parent: click.Context | None
+) -> Iterator[click.Context]:
+    """The command and all below it; each inherits what its group says, such as ``-h``."""
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=88,
+        max_content_width=88,
+        **command.context_settings,
+    )
+    yield context
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path)
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+        for below in command.list_commands(context):
+            child = command.get_command(context, below)
             assert child is not None
-            yield from _commands(child, f"{path} {name}")
-
-
-def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
-    return command.get_help(context)
+            yield from _contexts(child, below, context)
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
