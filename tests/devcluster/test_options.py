@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from devcluster import cli, isolation
 from devcluster.errors import DevclusterError
+from devcluster.facts import facts
 from devcluster.options import parse_flags, read_options
 from devcluster.publish import open_publication
-from devcluster.site import DEVCLUSTER, choose_ports
+from devcluster.site import DEVCLUSTER, PROJECT, Ports, Site, choose_ports
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,34 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it() -> None:
 def test_an_unknown_port_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(DevclusterError, match=r"DEVCLUSTER_PORT_PROM is not known; .*prometheus"):
         choose_ports({"prom": 1}, isolated=True)
+
+
+def _site() -> Site:
+    return Site(
+        directory=Path("/cluster"),
+        binaries={"etcd": Path("/programs/etcd"), "kubectl": Path("/programs/kubectl")},
+        options=read_options({}),
+        ports=Ports(),
+        isolated=True,
+    )
+
+
+def test_the_command_finds_the_clusters_programs_and_the_checkouts_own_before_all_others() -> None:
+    path = facts(_site(), {"PATH": "/usr/bin:/bin"})["PATH"]
+    assert path.split(":") == ["/programs", f"{PROJECT}/.venv/bin", "/usr/bin", "/bin"]
+
+
+def test_help_is_plain_words_and_names_all_that_the_command_finds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert not re.search("``|==|:class:", said)
+    found = set(facts(_site(), {})) - {
+        f"DEVCLUSTER_KUBECONFIG_{who}" for who in ("ALICE", "BOB", "SLEEPER")
+    }
+    assert {name for name in found if name not in said} == set()
 
 
 def test_a_cluster_of_ones_own_needs_a_kubeconfig() -> None:

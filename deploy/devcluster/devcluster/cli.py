@@ -16,7 +16,7 @@ from devcluster.build import cache_directory, ensure_binaries
 from devcluster.errors import DevclusterError
 from devcluster.launcher import launch
 from devcluster.publish import open_publication
-from devcluster.site import Site, choose_ports
+from devcluster.site import PORT_NAMES, Site, choose_ports
 
 _EXIT_OURS: Final = 125
 """Exit code when the cluster could not be had; every other code is the command's."""
@@ -24,7 +24,8 @@ _EXIT_OURS: Final = 125
 _HINT: Final = """\
 a cluster of your own; try: kubectl get nodes
   kubectl --kubeconfig $DEVCLUSTER_KUBECONFIG_ALICE get pods -A   # as an engineer
-  curl -H 'Host: web.example.com' $DEVCLUSTER_INGRESS_URL         # through the ingress controller
+  curl -H 'Host: web.example.com' $DEVCLUSTER_INGRESS_URL         # once an Ingress has that host
+  sleeper spaces                                                  # this checkout's sleeper
   env | grep DEVCLUSTER_                                          # what else there is
   exit                                                            # and everything is gone"""
 
@@ -140,7 +141,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=PORT",
-        help="open a loopback port of this machine for one of the cluster's, such as prometheus",
+        help="open a loopback port of this machine for one of the cluster's; "
+        f"NAME is one of {', '.join(PORT_NAMES)}; may be given several times",
     )
     parser.add_argument(
         "command",

@@ -1,34 +1,36 @@
 """What the command finds in its environment.
 
-==============================  ================================================================
-``KUBECONFIG``                  the administrator's
-``DEVCLUSTER_KUBECONFIG_<WHO>`` ``ALICE``, ``BOB`` (engineers), ``SLEEPER`` (the daemon, with the
-                                permissions that ``deploy/base`` gives it)
-``DEVCLUSTER_DIR``              the cluster's directory: ``logs``, ``pki``, ``kubeconfigs``
-``DEVCLUSTER_APISERVER``        URL; ``DEVCLUSTER_CA`` is the certificate of its authority
-``DEVCLUSTER_PROMETHEUS_URL``   Prometheus
-``DEVCLUSTER_INGRESS_URL``      Traefik; the ``Host`` header chooses the Ingress
-``DEVCLUSTER_SINK_PORT``        where audit events are sent to: ``https://127.0.0.1:<port>/audit/
-                                devcluster``; in ``pki``: ``sink.crt`` and ``sink.key`` for the
-                                server, ``sink-ca.crt`` for its authority
-``DEVCLUSTER_DAEMON_PORT``      where Prometheus looks for the daemon's ``/metrics``
-``DEVCLUSTER_POD_NETWORK``      ``1`` if Pod addresses answer
-``PATH``                        begins with the binaries (``kubectl`` among them)
-==============================  ================================================================
+KUBECONFIG                    the administrator's
+DEVCLUSTER_KUBECONFIG_<WHO>   ALICE, BOB (engineers), SLEEPER (the daemon, with the permissions
+                              that deploy/base gives it)
+DEVCLUSTER_DIR                the cluster's directory: logs, pki, kubeconfigs
+DEVCLUSTER_APISERVER          URL; DEVCLUSTER_CA is the certificate of its authority
+DEVCLUSTER_PROMETHEUS_URL     Prometheus
+DEVCLUSTER_INGRESS_URL        Traefik; the Host header chooses the Ingress
+DEVCLUSTER_SINK_PORT          where audit events are sent to, under /audit/devcluster by HTTPS;
+                              in pki: sink.crt and sink.key for the server, sink-ca.crt for its
+                              authority
+DEVCLUSTER_DAEMON_PORT        where Prometheus looks for the daemon's /metrics
+DEVCLUSTER_POD_NETWORK        1 if Pod addresses answer
+PATH                          begins with the cluster's programs (kubectl among them) and those
+                              of the checkout's .venv (sleeper)
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Final
 
 from devcluster.errors import DevclusterError
-from devcluster.site import LOOPBACK, Site
+from devcluster.site import LOOPBACK, PROJECT, Site
+
+_SLEEPER: Final = PROJECT / ".venv" / "bin" / "sleeper"
 
 
 def facts(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
     """The command's environment: ours with the facts added."""
-    programs = dict.fromkeys(str(path.parent) for path in site.binaries.values())
+    programs = dict.fromkeys(str(path.parent) for path in (*site.binaries.values(), _SLEEPER))
     return {
         **environ,
         "PATH": os.pathsep.join([*programs, environ.get("PATH", os.defpath)]),

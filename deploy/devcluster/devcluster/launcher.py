@@ -66,6 +66,7 @@ async def launch(
         stack.enter_context(command_line.signals())
         try:
             began = time.monotonic()
+            say("starting a fresh cluster: etcd, then the API server, then the rest; 10 to 30 s")
             processes = await _start_all(site, stack, say)
             say(f"ready after {time.monotonic() - began:.1f} s")
             server = await ControlServer(processes).listen(site.control_socket)

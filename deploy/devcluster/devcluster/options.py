@@ -1,14 +1,14 @@
-"""What a run may set, all of it through the environment.
+"""Settings, all of them environment variables.
 
-============================  ================================================================
-``DEVCLUSTER_NODES``          number of nodes (4), each of 16 CPUs and 64 GiB; at most 15
-``DEVCLUSTER_POD_START``      time a Pod takes from scheduled to Ready (``2s``)
-``DEVCLUSTER_SCRAPE``         Prometheus's scrape interval (``1s``)
-``DEVCLUSTER_ISOLATION``      ``auto`` (namespaces where they can be had) or ``off``
-``DEVCLUSTER_FLAGS_<NAME>``   more flags for a component: ``DEVCLUSTER_FLAGS_KUBE_APISERVER=
-                              "--audit-webhook-batch-buffer-size=10"``; they win over ours
-``DEVCLUSTER_PORT_<NAME>``    another port; the names are those of :class:`devcluster.site.Ports`
-============================  ================================================================
+DEVCLUSTER_NODES           number of nodes (4), each of 16 CPUs and 64 GiB; at most 15
+DEVCLUSTER_POD_START       time a Pod takes from scheduled to Ready (2s)
+DEVCLUSTER_SCRAPE          Prometheus's scrape interval (1s)
+DEVCLUSTER_ISOLATION       auto (namespaces where they can be had) or off
+DEVCLUSTER_FLAGS_<NAME>    more flags for a component, which win over ours:
+                           DEVCLUSTER_FLAGS_KUBE_APISERVER=--audit-webhook-batch-buffer-size=10
+DEVCLUSTER_PORT_<NAME>     another port; the names are those of --publish
+DEVCLUSTER_USE_KUBECONFIG  1: run CMD on the cluster of KUBECONFIG instead of a fresh one
+KUBEBUILDER_ASSETS         a directory with ready-made etcd, kube-apiserver and kubectl
 """
 
 from __future__ import annotations

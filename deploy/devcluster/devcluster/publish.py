@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from devcluster.errors import DevclusterError
-from devcluster.site import LOOPBACK, Ports
+from devcluster.site import LOOPBACK, PORT_NAMES, Ports
 
 _CHUNK = 2**16
 
@@ -33,10 +33,9 @@ def open_publication(text: str) -> Publication:
         DevclusterError: it cannot be read, there is no such name, or the port is taken.
     """
     name, _, port = text.partition("=")
-    names = [field.name for field in fields(Ports)]
-    if name not in names or not port.isdecimal() or not 0 < int(port) < 2**16:
+    if name not in PORT_NAMES or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise DevclusterError(
-            f"--publish {text}: expected NAME=PORT, where NAME is one of {', '.join(names)}"
+            f"--publish {text}: expected NAME=PORT, where NAME is one of {', '.join(PORT_NAMES)}"
         )
     try:
         return Publication(name=name, listener=socket.create_server((LOOPBACK, int(port))))

@@ -44,6 +44,7 @@ class Ports:
     daemon: int = 9180
 
 
+PORT_NAMES: Final = tuple(field.name for field in fields(Ports))
 _OPENED_BY_OTHERS: Final = frozenset({"sink", "daemon"})
 
 
@@ -53,7 +54,7 @@ def choose_ports(pinned: Mapping[str, int], *, isolated: bool) -> Ports:
     Raises:
         DevclusterError: a pinned name does not exist, or a port is taken.
     """
-    names = {field.name for field in fields(Ports)}
+    names = set(PORT_NAMES)
     if unknown := sorted(set(pinned) - names):
         raise DevclusterError(
             f"DEVCLUSTER_PORT_{unknown[0].upper()} is not known; "
