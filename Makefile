@@ -25,6 +25,7 @@ $(STAMP): deploy/requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV); pip is silent for about a minute."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r deploy/requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
