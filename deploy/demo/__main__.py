@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from devcluster.client import Cluster
 
@@ -46,6 +45,7 @@ def main() -> int:
     )
     stage = Stage(cluster, watcher)
     try:
+        narrator.waiting("The watcher takes its first look at the cluster.")
         watcher.start()
         narrator.start()
         tell(Cast(stage=stage, daemon=daemon, watcher=watcher, narrator=narrator))
@@ -78,7 +78,6 @@ def _look_around(cluster: Cluster) -> None:
     environment = {
         **os.environ,
         "SLEEPER_SERVER": f"http://127.0.0.1:{cluster.daemon_port}",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     subprocess.run([os.environ.get("SHELL", "/bin/sh")], check=False, env=environment)
 

@@ -50,6 +50,10 @@ class Narrator:
         """A new scene begins."""
         self._console.print(f"\n[bold]{self._clock()}  {title}[/]\n       {text}")
 
+    def waiting(self, text: str) -> None:
+        """Nothing will happen for a while; this is what it waits for."""
+        self._console.print(f"{self._clock()}  … {text}")
+
     def fact(self, text: str) -> None:
         """Something has been shown; the table beneath shows it too."""
         if self._console.is_terminal:

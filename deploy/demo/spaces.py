@@ -10,6 +10,12 @@ Manifest = dict[str, Any]
 
 TENANT = "sleeper.dev/tenant"
 
+REQUESTS = {
+    "web": {"cpu": "250m", "memory": "512Mi"},
+    "db": {"cpu": "500m", "memory": "1280Mi"},
+}
+"""What one Pod of each workload requests."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSpace:
@@ -105,7 +111,7 @@ def _workload(space: DemoSpace, kind: str, name: str, replicas: int) -> Manifest
                             "name": name,
                             "image": f"registry.example.com/{space.tenant}/{name}:1.4",
                             "ports": [{"name": "http", "containerPort": 8080}],
-                            "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}},
+                            "resources": {"requests": REQUESTS[name]},
                         }
                     ]
                 },

@@ -46,6 +46,7 @@ def _curtain_up(cast: Cast, stack: ExitStack) -> Mapping[str, Actor]:
         "Two tenants, eight Spaces",
         f"Each sleeps after {SLEEP_AFTER_SECONDS} s without use, {NOTICE_SECONDS} s after notice.",
     )
+    narrator.waiting("Creating them, and waiting until the watcher has seen every Pod Ready.")
     stage.build()
     narrator.fact("All Pods are Ready.")
     busy = {
@@ -56,6 +57,7 @@ def _curtain_up(cast: Cast, stack: ExitStack) -> Mapping[str, Actor]:
     }
     for actor in busy.values():
         stack.enter_context(actor)
+    narrator.waiting("Starting sleeper, and waiting until it knows every object of the cluster.")
     cast.daemon.start()
     narrator.fact("sleeper is running, with the permissions and the audit policy that it ships.")
     return busy
