@@ -28,6 +28,7 @@ from metrics.instruments import PrometheusRecorder
 from metrics.sources.prometheus import Prometheus
 from sleeper import __version__
 from sleeper.api.app import build_app, serve_app
+from sleeper.api.listening import listening
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
 from sleeper.config import Config
 from sleeper.control.assess import Assessor
@@ -96,6 +97,19 @@ class _Cluster:
     events: EventRecorder
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doors:
+    """Sockets that listen.
+
+    Attributes:
+        sink: of the audit sink; None: the API signal is switched off.
+        api: of the read API.
+    """
+
+    sink: socket.socket | None
+    api: socket.socket
+
+
 class Daemon:
     """All parts, wired. :meth:`start` enters them into the stack; leaving the stack stops them."""
 
@@ -108,6 +122,8 @@ class Daemon:
 
     async def start(self) -> None:
         """Bring everything up; returns once every part runs."""
+        # Before anything else: a replica that cannot be heard or asked must not lead.
+        doors = self._open_doors()
         database = await self._stack.enter_async_context(
             await Database.open(self._config.database.url)
         )
@@ -122,9 +138,18 @@ class Daemon:
         )
         await self._run("meter", meter.run())
         await self._run("jobs", self._jobs(database, cluster).run())
-        api_signal = await self._start_api_signal(database, cluster)
+        api_signal = await self._start_api_signal(database, cluster, doors.sink)
         traffic = await self._start_traffic_signal(database, cluster)
-        await self._start_loop(database, cluster, meter, api_signal, traffic)
+        await self._start_loop(database, cluster, meter, api_signal, traffic, doors.api)
+
+    def _open_doors(self) -> _Doors:
+        sink, api = self._config.api_signal, self._config.api
+        return _Doors(
+            sink=self._stack.enter_context(listening(sink.listen, sink.port, section="api_signal"))
+            if sink.enabled
+            else None,
+            api=self._stack.enter_context(listening(api.listen, api.port, section="api")),
+        )
 
     # -- Kubernetes -----------------------------------------------------------------------------
 
@@ -173,9 +198,11 @@ class Daemon:
 
     # -- signals --------------------------------------------------------------------------------
 
-    async def _start_api_signal(self, database: Database, cluster: _Cluster) -> ApiSignal | None:
+    async def _start_api_signal(
+        self, database: Database, cluster: _Cluster, door: socket.socket | None
+    ) -> ApiSignal | None:
         config = self._config.api_signal
-        if not config.enabled:
+        if door is None:
             return None
         inventory = cluster.inventory
 
@@ -236,9 +263,7 @@ class Daemon:
         tls = tls_context(
             certificate=config.tls_cert, key=config.tls_key, client_ca=config.client_ca
         )
-        await self._stack.enter_async_context(
-            serve(sink, host=config.listen, port=config.port, tls=tls)
-        )
+        await self._stack.enter_async_context(serve(sink, door, tls=tls))
         return api_signal
 
     async def _start_traffic_signal(
@@ -277,6 +302,7 @@ class Daemon:
         meter: Meter,
         api_signal: ApiSignal | None,
         traffic: TrafficSignal | None,
+        door: socket.socket,
     ) -> None:
         signals: dict[SignalName, Signal] = {}
         if api_signal is not None:
@@ -348,12 +374,17 @@ class Daemon:
             ).run(),
         )
         await self._serve_api(
-            loop, cluster, meter, Inquiry(assessor, cluster.inventory, self._clock)
+            loop, cluster, meter, Inquiry(assessor, cluster.inventory, self._clock), door
         )
         await self._run("loop", loop.run())
 
     async def _serve_api(
-        self, loop: VerdictLoop, cluster: _Cluster, meter: Meter, inquiry: Inquiry
+        self,
+        loop: VerdictLoop,
+        cluster: _Cluster,
+        meter: Meter,
+        inquiry: Inquiry,
+        door: socket.socket,
     ) -> None:
         inventory, records = cluster.inventory, cluster.records
         checks: Mapping[str, Callable[[], str | None]] = {
@@ -368,9 +399,7 @@ class Daemon:
             metrics=self._recorder.aiohttp_handler(),
             clock=self._clock,
         )
-        await self._stack.enter_async_context(
-            serve_app(app, listen=self._config.api.listen, port=self._config.api.port)
-        )
+        await self._stack.enter_async_context(serve_app(app, door))
 
     def _jobs(self, database: Database, cluster: _Cluster) -> Jobs:
         inventory = cluster.inventory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,7 +13,6 @@ from metrics.core.clock import Clock
 from sleeper.api.health import Check, add_health_routes
 from sleeper.api.problems import problems_as_json
 from sleeper.api.read import SpaceReader, StatementReader, add_read_routes
-from sleeper.errors import ConfigError
 
 DRAIN_SECONDS: Final = 5.0
 """How long requests that are under way may take when the daemon ends."""
@@ -45,21 +45,12 @@ def build_app(
 
 
 @asynccontextmanager
-async def serve_app(app: web.Application, *, listen: str, port: int) -> AsyncIterator[int]:
-    """Serve ``app`` inside the context and drain it at the end; yields the port.
-
-    Raises:
-        ConfigError: the address cannot be listened on.
-    """
+async def serve_app(app: web.Application, listener: socket.socket) -> AsyncIterator[int]:
+    """Serve ``app`` inside the context and drain it at the end; yields the port."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, listen, port).start()
-        except OSError as error:
-            raise ConfigError(
-                f"api.listen, api.port: cannot listen on {listen}:{port}: {error.strerror}"
-            ) from error
-        yield int(runner.addresses[0][1])
+        await web.SockSite(runner, listener).start()
+        yield int(listener.getsockname()[1])
     finally:
         await runner.cleanup()

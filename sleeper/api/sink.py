@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -256,35 +257,25 @@ def tls_context(*, certificate: Path, key: Path, client_ca: Path | None) -> ssl.
 
 @asynccontextmanager
 async def serve(
-    sink: AuditSink, *, host: str, port: int, tls: ssl.SSLContext
+    sink: AuditSink, listener: socket.socket, *, tls: ssl.SSLContext
 ) -> AsyncIterator[int]:
-    """Listen until the context ends; then finish the requests under way.
+    """Serve ``listener`` until the context ends, and finish the requests under way.
 
     Yields:
-        The port, for ``port=0``.
-
-    Raises:
-        ConfigError: the address cannot be had.
+        The port.
     """
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
     buffers = BodyBuffers()
+    server = await loop.create_server(
+        lambda: Connection(sink, connections, buffers),
+        sock=listener,
+        ssl=tls,
+        ssl_handshake_timeout=sink.patience.head,
+        ssl_shutdown_timeout=sink.patience.linger,
+    )
     try:
-        server = await loop.create_server(
-            lambda: Connection(sink, connections, buffers),
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=sink.patience.head,
-            ssl_shutdown_timeout=sink.patience.linger,
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"the audit sink cannot listen on {host}:{port}: {error.strerror or error}; "
-            "set api_signal.listen and api_signal.port"
-        ) from error
-    try:
-        yield server.sockets[0].getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
         server.close()
         await _finish(connections)

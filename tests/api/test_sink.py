@@ -7,7 +7,7 @@ import io
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from metrics.core.watermark import GapReason
 from metrics.recorder import NullRecorder
+from sleeper.api.listening import listening
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
 from sleeper.api.sink_connection import BodyBuffers, Patience
 from sleeper.api.sink_http import HEAD_BYTES
@@ -96,8 +97,9 @@ async def running(
         key=site.server.key,
         client_ca=site.authority.bundle,
     )
-    async with serve(sink, host="127.0.0.1", port=0, tls=tls) as port:
-        yield port
+    with listening("127.0.0.1", 0, section="api_signal") as door:
+        async with serve(sink, door, tls=tls) as port:
+            yield port
 
 
 def client_tls(site: Site, pair: Pair | None) -> ssl.SSLContext:
@@ -267,31 +269,6 @@ async def test_other_paths_and_methods_are_not_there(site: Site, receiver: Recei
                 url = f"https://127.0.0.1:{port}{path}"
                 async with session.request(method, url) as response:
                     assert response.status == status
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield listening.getsockname()[1]
-
-
-async def test_a_port_that_is_taken_is_named(
-    site: Site, receiver: Receiver, taken_port: int
-) -> None:
-    sink = AuditSink(
-        receiver,
-        authenticator=Authenticator(token_file=None),
-        apiservers=frozenset(),
-        clock=SystemClock(),
-        recorder=receiver,
-        limits=SinkLimits(),
-    )
-    tls = tls_context(certificate=site.server.certificate, key=site.server.key, client_ca=None)
-    with pytest.raises(ConfigError, match=str(taken_port)):
-        async with serve(sink, host="127.0.0.1", port=taken_port, tls=tls):
-            pass
 
 
 def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,6 +26,7 @@ import msgspec
 from metrics.core.audit import AuditEvent, AuditRules
 from metrics.core.streams import StreamTable
 from metrics.instruments import PrometheusRecorder
+from sleeper.api.listening import listening
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
 from sleeper.control.intake import AuditIntake
 from sleeper.telemetry.clock import SystemClock
@@ -204,7 +205,9 @@ async def sink_rates(
         limits=SinkLimits(),
     )
     tls = tls_context(certificate=server.certificate, key=server.key, client_ca=authority.bundle)
-    async with serve(sink, host="127.0.0.1", port=0, tls=tls) as port:
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listening("127.0.0.1", 0, section="api_signal"))
+        port = await stack.enter_async_context(serve(sink, listener, tls=tls))
         process = multiprocessing.get_context("spawn").Process(
             target=send, args=(port, str(authority.bundle), client, seconds)
         )

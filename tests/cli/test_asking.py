@@ -18,12 +18,13 @@ from billing.core.reservation import Reservation
 from billing.core.statement import Span, Statement, StatementQuery, make_statement
 from metrics.core.refs import SpaceRef
 from metrics.instruments import PrometheusRecorder
-from sleeper.api.app import build_app, serve_app
+from sleeper.api.app import build_app
 from sleeper.cli.exits import ExitCode
 from sleeper.core.decide import decide
 from sleeper.core.explain import Explanation, explain
 from sleeper.telemetry.clock import SystemClock
 from tests.core.values import NOW, minutes, policy, snapshot, touch
+from tests.support.serving import served
 
 Ask = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
 
@@ -83,7 +84,7 @@ async def ask() -> AsyncIterator[Ask]:
         metrics=PrometheusRecorder(SystemClock()).aiohttp_handler(),
         clock=SystemClock(),
     )
-    async with serve_app(app, listen="127.0.0.1", port=0) as port:
+    async with served(app) as port:
         yield partial(ask_on, port)
 
 
@@ -136,7 +137,7 @@ async def test_another_program_on_that_port_is_not_taken_for_the_daemon(
 
     app = web.Application()
     app.router.add_get("/{path:.*}", somebody_else)
-    async with serve_app(app, listen="127.0.0.1", port=0) as port:
+    async with served(app) as port:
         ran = await ask_on(port, *question)
     assert ran.returncode == ExitCode.UNREACHABLE
     assert "is not sleeper's read API" in ran.stderr

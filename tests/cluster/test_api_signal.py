@@ -17,6 +17,7 @@ from metrics.core.signals import Activity, ActorClass, SignalView
 from metrics.core.watermark import Blindness, GapReason, SightLimits
 from metrics.recorder import NullRecorder
 from metrics.sources.audit import decode
+from sleeper.api.listening import listening
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
 from sleeper.control.audit import ApiSignal, ApiSignalSettings
 from sleeper.kube.client import KubeClient
@@ -88,8 +89,10 @@ class Watching:
         tls = tls_context(
             certificate=pki("sink.crt"), key=pki("sink.key"), client_ca=pki("sink-ca.crt")
         )
-        async with serve(self._sink, host="127.0.0.1", port=self._cluster.sink_port, tls=tls):
-            yield
+        port = self._cluster.sink_port
+        with listening("127.0.0.1", port, section="api_signal") as listener:
+            async with serve(self._sink, listener, tls=tls):
+                yield
 
     @property
     def view(self) -> SignalView:
