@@ -29,14 +29,23 @@ def config() -> None:
 
 @config.command()
 @_PATH
-def check(path: Path | None) -> None:
-    """Say whether these settings can be used; names every problem.
+@click.option(
+    "--syntax-only",
+    is_flag=True,
+    help="Look at the settings alone, not at the files that they name: for another machine's.",
+)
+def check(path: Path | None, syntax_only: bool) -> None:
+    """Say whether these settings can be used on this machine; names every problem.
 
-    The settings alone are looked at: no file that they name is opened, and nobody is connected to.
+    Nobody is connected to, and no database is opened.
     """
     from sleeper.config import load_config
 
-    load_config(path, os.environ)
+    loaded = load_config(path, os.environ)
+    if not syntax_only:
+        from sleeper import preflight
+
+        preflight.require(loaded.config)
     click.echo("The settings can be used.")
 
 

@@ -33,10 +33,12 @@ def run(path: Path | None, log_format: str, log_level: str) -> None:
     import asyncio
     import os
 
+    from sleeper import preflight
     from sleeper.config import load_config
     from sleeper.daemon import run as run_daemon
     from sleeper.telemetry.logs import LogFormat, configure_logs
 
     loaded = load_config(path, os.environ)
+    preflight.require(loaded.config)
     configure_logs(form=LogFormat(log_format), level=log_level)
     asyncio.run(run_daemon(loaded.config))

@@ -37,8 +37,6 @@ class Credentials:
             ConfigError: there is none, or it cannot be used.
         """
         configuration = Configuration()
-        if self._kubeconfig is not None and not self._kubeconfig.exists():
-            raise ConfigError(f"there is no kubeconfig {self._kubeconfig}")
         try:
             if self._kubeconfig is None:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
@@ -54,12 +52,15 @@ class Credentials:
                     persist_config=False,
                 )
         except (config.ConfigException, OSError, ValueError) as error:
-            where = (
-                f"kubeconfig {self._kubeconfig}"
-                if self._kubeconfig
-                else "the Pod's ServiceAccount (no kubeconfig is given or found)"
-            )
-            raise ConfigError(f"cannot read cluster access from {where}: {error}") from error
+            if self._kubeconfig is None:
+                raise ConfigError(
+                    "no way to the cluster: no kubeconfig is given or found (--kubeconfig or "
+                    "KUBECONFIG for a command, kubernetes.kubeconfig for the daemon), and this is "
+                    f"no Pod with a ServiceAccount ({error})"
+                ) from error
+            raise ConfigError(
+                f"cannot read cluster access from kubeconfig {self._kubeconfig}: {error}"
+            ) from error
         if self._server is not None:
             configuration.host = self._server.rstrip("/")
         return configuration

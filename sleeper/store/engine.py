@@ -58,12 +58,9 @@ class Database:
             StoreError: it cannot be used; the sentence says what it is and what to do.
         """
         parsed = _parse(url)
-        try:
-            engine = create_async_engine(parsed, **_pool_options(parsed, lock_timeout_seconds))
-        except (ArgumentError, InvalidRequestError, ImportError) as error:
-            raise StoreError(
-                f"database.url {url_for_people(parsed)!r} has no usable asyncio driver: {error}"
-            ) from error
+        engine = _engine(parsed, lock_timeout_seconds)
+        if _is_plain_file(parsed):
+            _check_openable(Path(parsed.database or ""))
         if parsed.get_backend_name() == "sqlite":
             _prepare_sqlite(engine, lock_timeout_seconds)
         database = cls(engine, parsed)
@@ -123,6 +120,19 @@ class Database:
         await self.close()
 
 
+def check_usable(url: str) -> None:
+    """Look at ``url`` without opening what it names.
+
+    Raises:
+        StoreError: it is no URL, its driver is not for asyncio or not installed, or there is no
+            directory for its file.
+    """
+    parsed = _parse(url)
+    _engine(parsed, LOCK_TIMEOUT_SECONDS)
+    if _is_plain_file(parsed):
+        _check_directory(Path(parsed.database or ""))
+
+
 def url_for_people(url: URL) -> str:
     """The URL without its password."""
     return url.render_as_string(hide_password=True)
@@ -136,9 +146,17 @@ def _parse(url: str) -> URL:
             "database.url cannot be read: expected an SQLAlchemy URL such as "
             "sqlite+aiosqlite:////var/lib/sleeper/sleeper.db"
         ) from error
-    if _is_plain_file(parsed):
-        _check_openable(Path(parsed.database or ""))
     return parsed
+
+
+def _engine(url: URL, lock_timeout_seconds: float) -> AsyncEngine:
+    """An engine that has connected to nothing yet."""
+    try:
+        return create_async_engine(url, **_pool_options(url, lock_timeout_seconds))
+    except (ArgumentError, InvalidRequestError, ImportError) as error:
+        raise StoreError(
+            f"database.url {url_for_people(url)!r} has no usable asyncio driver: {error}"
+        ) from error
 
 
 def _is_plain_file(url: URL) -> bool:
@@ -147,13 +165,17 @@ def _is_plain_file(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and not elsewhere
 
 
-def _check_openable(path: Path) -> None:
-    """Open the file once without aiosqlite, whose thread outlives the loop when that fails."""
+def _check_directory(path: Path) -> None:
     if not path.parent.is_dir():
         raise StoreError(
             f"the directory of the database, {path.parent}, does not exist: create it, or "
             "set database.url"
         )
+
+
+def _check_openable(path: Path) -> None:
+    """Open the file once without aiosqlite, whose thread outlives the loop when that fails."""
+    _check_directory(path)
     try:
         sqlite3.connect(path).close()
     except sqlite3.OperationalError as error:
