@@ -1,5 +1,6 @@
 """What no snapshot, however strange, may bring the verdict to do."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 
 from metrics.core.signals import SignalName
 from sleeper.core.decide import decide
-from sleeper.core.policy import PolicyNote
+from sleeper.core.policy import PolicyNote, PolicyReading
 from sleeper.core.reasons import MEANING, Reason
+from sleeper.core.snapshot import Snapshot
 from sleeper.core.verdict import VerdictKind
 from tests.core.values import (
     NOW,
+    Facts,
     api,
     earning_readings,
     hazard,
@@ -29,12 +32,12 @@ AWAKE_KINDS = {VerdictKind.STAY_AWAKE, VerdictKind.FALL_ASLEEP, VerdictKind.ABST
 ASLEEP_KINDS = {VerdictKind.STAY_ASLEEP, VerdictKind.WAKE_UP, VerdictKind.FALL_ASLEEP}
 
 
-def falls(facts, reading, now=NOW):
+def falls(facts: Snapshot, reading: PolicyReading, now: datetime = NOW) -> bool:
     return decide(facts, reading, now).kind is VerdictKind.FALL_ASLEEP
 
 
 @given(snapshots(), readings)
-def test_there_is_a_verdict_on_everything(snapshot, reading):
+def test_there_is_a_verdict_on_everything(snapshot: Snapshot, reading: PolicyReading) -> None:
     verdict = decide(snapshot, reading, NOW)
     assert verdict.kind in (AWAKE_KINDS if snapshot.sleep is None else ASLEEP_KINDS)
     assert verdict.reason in MEANING
@@ -48,8 +51,10 @@ def test_there_is_a_verdict_on_everything(snapshot, reading):
 
 HOUR = timedelta(hours=1)
 
+Worsening = Callable[[Snapshot, PolicyReading], tuple[Snapshot, PolicyReading]]
+
 # Each of these takes evidence away or adds a reason to stay awake.
-WORSENINGS = {
+WORSENINGS: dict[str, Worsening] = {
     "a signal is gone": lambda s, r: (replace(s, signals={}), r),
     "a signal is blind": lambda s, r: (
         replace(s, signals={SignalName.API: api(NOW, unknown_because="CanaryMissing")}),
@@ -93,7 +98,9 @@ WORSENINGS = {
 
 
 @given(snapshots(asleep=False), readings | earning_readings, st.sampled_from(sorted(WORSENINGS)))
-def test_less_evidence_or_one_more_hold_never_puts_it_to_sleep(snapshot, reading, worsening):
+def test_less_evidence_or_one_more_hold_never_puts_it_to_sleep(
+    snapshot: Snapshot, reading: PolicyReading, worsening: str
+) -> None:
     assume(not falls(snapshot, reading))
     assert not falls(*WORSENINGS[worsening](snapshot, reading)), worsening
 
@@ -114,25 +121,31 @@ HOLDS = (
 
 
 @given(snapshots(asleep=False), readings | earning_readings, st.sampled_from(HOLDS))
-def test_a_hold_holds_whatever_else_is_so(snapshot, reading, hold):
+def test_a_hold_holds_whatever_else_is_so(
+    snapshot: Snapshot, reading: PolicyReading, hold: str
+) -> None:
     assert not falls(*WORSENINGS[hold](snapshot, reading)), hold
 
 
 @given(snapshots(asleep=False), st.sampled_from(BLINDING))
-def test_where_idle_time_rules_no_sight_means_no_sleep(snapshot, worsening):
+def test_where_idle_time_rules_no_sight_means_no_sleep(snapshot: Snapshot, worsening: str) -> None:
     reading = policy({"sleep-after": "1s", "notice": "0"})
     assert not falls(*WORSENINGS[worsening](snapshot, reading))
 
 
 @given(snapshots(asleep=False), earning_readings, st.integers(0, 3 * 86_400))
-def test_what_does_not_sleep_now_did_not_sleep_earlier_on_the_same_facts(snapshot, reading, ago):
+def test_what_does_not_sleep_now_did_not_sleep_earlier_on_the_same_facts(
+    snapshot: Snapshot, reading: PolicyReading, ago: int
+) -> None:
     assume(reading.policy.awake_hours.value is None)
     assume(not falls(snapshot, reading))
     assert not falls(snapshot, reading, NOW - timedelta(seconds=ago))
 
 
 @given(snapshots(asleep=False), earning_readings, st.integers(0, 86_400))
-def test_nobody_is_put_to_sleep_by_a_clock_without_full_notice(snapshot, reading, told_ago):
+def test_nobody_is_put_to_sleep_by_a_clock_without_full_notice(
+    snapshot: Snapshot, reading: PolicyReading, told_ago: int
+) -> None:
     assume(reading.policy.notice.value)
     snapshot = replace(snapshot, noticed_at=NOW - timedelta(seconds=told_ago))
     verdict = decide(snapshot, reading, NOW)
@@ -142,7 +155,9 @@ def test_nobody_is_put_to_sleep_by_a_clock_without_full_notice(snapshot, reading
 
 @settings(max_examples=500)
 @given(snapshots(), readings | hourly_readings, st.integers(1, 14 * 86_400))
-def test_before_recheck_at_time_alone_changes_nothing(snapshot, reading, seconds):
+def test_before_recheck_at_time_alone_changes_nothing(
+    snapshot: Snapshot, reading: PolicyReading, seconds: int
+) -> None:
     first = decide(snapshot, reading, NOW)
     wait = timedelta(seconds=seconds)
     if first.recheck_at is not None and wait >= first.recheck_at - NOW:
@@ -151,7 +166,7 @@ def test_before_recheck_at_time_alone_changes_nothing(snapshot, reading, seconds
     assert (later.kind, later.reason, later.notice) == (first.kind, first.reason, first.notice)
 
 
-def advanced(snapshot, by):
+def advanced(snapshot: Snapshot, by: timedelta) -> Snapshot:
     """The same facts, seen ``by`` later by signals that see as far behind as before."""
     return replace(
         snapshot,
@@ -163,23 +178,27 @@ def advanced(snapshot, by):
 
 
 @given(snapshots(asleep=True), readings, st.sampled_from(["touch", "hand", "label"]))
-def test_one_good_reason_always_wakes(snapshot, reading, call):
+def test_one_good_reason_always_wakes(
+    snapshot: Snapshot, reading: PolicyReading, call: str
+) -> None:
     assume(not snapshot.terminating)
+    assert snapshot.sleep is not None
     horizon = snapshot.sleep.horizon
-    awoken = {
+    calls: dict[str, Facts] = {
         "touch": {"last_touch": touch(horizon + timedelta(microseconds=1))},
         "hand": {"owner_wake": (Reason.OWNER_SCALED_UP, "web runs")},
         "label": {"is_space": False},
-    }[call]
-    assert decide(replace(snapshot, **awoken), reading, NOW).kind is VerdictKind.WAKE_UP
+    }
+    assert decide(replace(snapshot, **calls[call]), reading, NOW).kind is VerdictKind.WAKE_UP
 
 
-def test_looking_again_at_recheck_at_alone_brings_an_idle_space_to_sleep():
+def test_looking_again_at_recheck_at_alone_brings_an_idle_space_to_sleep() -> None:
     reading = policy({"sleep-after": "1h", "notice": "10m"})
     now = datetime(2026, 11, 18, 12, tzinfo=UTC)
     behind = {SignalName.API: api(now - timedelta(seconds=250))}
     facts = snapshot(last_activity=touch(now), signals=behind)
-    told, looks = None, 0
+    told: datetime | None = None
+    looks = 0
     verdict = decide(facts, reading, now)
     while verdict.kind is not VerdictKind.FALL_ASLEEP:
         looks += 1
@@ -187,6 +206,7 @@ def test_looking_again_at_recheck_at_alone_brings_an_idle_space_to_sleep():
         if verdict.notice and told is None:
             told = now  # what the loop does on this verdict; it is news
         else:
+            assert verdict.recheck_at is not None
             facts = advanced(facts, verdict.recheck_at - now)
             now = verdict.recheck_at
         verdict = decide(replace(facts, noticed_at=told), reading, now)

@@ -1,15 +1,18 @@
 """The explanation of a verdict makes sense to a stranger, whatever the verdict."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from hypothesis import given
 
 from metrics.core.signals import SignalName
 from sleeper.core.decide import decide
-from sleeper.core.explain import explain
+from sleeper.core.explain import Explanation, explain
+from sleeper.core.policy import PolicyReading
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import MEANING, Reason
+from sleeper.core.snapshot import Snapshot
 from sleeper.core.verdict import VerdictKind
 from tests.core.values import (
     NOW,
@@ -26,13 +29,13 @@ from tests.core.values import (
 )
 
 
-def explained(reading, **facts):
+def explained(reading: PolicyReading, **facts: Any) -> Explanation:
     seen = snapshot(**facts)
     return explain(seen, reading, decide(seen, reading, NOW), NOW)
 
 
 @given(snapshots(), readings | earning_readings)
-def test_every_verdict_can_be_explained_and_sent(seen, reading):
+def test_every_verdict_can_be_explained_and_sent(seen: Snapshot, reading: PolicyReading) -> None:
     told = explain(seen, reading, decide(seen, reading, NOW), NOW)
     assert told.rule == MEANING[told.reason]
     assert told.saw
@@ -43,7 +46,7 @@ def test_every_verdict_can_be_explained_and_sent(seen, reading):
     assert len(sent["settings"]) == 9
 
 
-def test_it_says_what_was_seen_by_which_rule_and_from_where():
+def test_it_says_what_was_seen_by_which_rule_and_from_where() -> None:
     told = explained(
         policy({"sleep-after": "1h"}),
         last_activity=touch(NOW - minutes(30)),
@@ -61,32 +64,32 @@ def test_it_says_what_was_seen_by_which_rule_and_from_where():
     assert told.acts
 
 
-def test_a_hazard_says_how_to_get_rid_of_it():
+def test_a_hazard_says_how_to_get_rid_of_it() -> None:
     told = explained(policy({"sleep-after": "1h"}), hazards=(hazard(),))
     assert any("Pod/x gone" in change for change in told.would_change)
 
 
-def test_a_sleeping_space_says_since_when_and_what_wakes_it():
+def test_a_sleeping_space_says_since_when_and_what_wakes_it() -> None:
     told = explained(policy({"sleep-after": "1h"}), sleep=sleep())
     assert told.state is PowerState.ASLEEP
     assert "number 1, Asleep" in told.saw[0].what
     assert any("touch" in change for change in told.would_change)
 
 
-def test_in_mode_observe_it_says_that_nothing_is_touched():
+def test_in_mode_observe_it_says_that_nothing_is_touched() -> None:
     told = explained(policy({"sleep-after": "1h", "mode": "observe"}))
     assert not told.acts
     assert any("observe" in change for change in told.would_change)
 
 
-def test_what_cannot_be_read_stands_in_the_explanation():
+def test_what_cannot_be_read_stands_in_the_explanation() -> None:
     told = explained(policy({"sleep-after": "soon", "slep-after": "1h"}))
     assert told.reason is Reason.POLICY_INVALID
     assert "'soon'" in told.problems[0]
     assert "did you mean" in told.warnings[0]
 
 
-def test_a_route_hazard_that_was_waived_is_not_offered_as_the_reason():
+def test_a_route_hazard_that_was_waived_is_not_offered_as_the_reason() -> None:
     waived = policy({"sleep-after": "1h", "required-signals": "api"}, routes=True)
     told = explained(waived, hazards=(replace(hazard(), reason=Reason.NO_TRAFFIC_PROVIDER),))
     assert told.reason is Reason.IDLE_NOTICE

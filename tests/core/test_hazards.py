@@ -1,5 +1,7 @@
 """What holds a Space awake, what is only named, and what is none of our business."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -11,14 +13,20 @@ from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
 from tests.core.values import NOW
 
 
-def space(**groups):
+def space(**groups: Any) -> SpaceObjects:
     """A Space decoded from the JSON shape that the API server sends."""
     namespace = {"metadata": {"name": "team-a-dev", "uid": "5e1f"}}
     return msgspec.convert({"namespace": namespace, **groups}, SpaceObjects)
 
 
-def thing(name, *, owner=None, annotations=None, **more):
-    metadata = {"name": name, "uid": f"uid-{name}", "annotations": annotations or {}}
+def thing(
+    name: str, *, owner: str | None = None, annotations: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "name": name,
+        "uid": f"uid-{name}",
+        "annotations": annotations or {},
+    }
     if owner is not None:
         kind, owner_name = owner.split("/")
         metadata["ownerReferences"] = [
@@ -28,11 +36,19 @@ def thing(name, *, owner=None, annotations=None, **more):
     return {"metadata": metadata, **more}
 
 
-def pod(name="p", **more):
+def pod(name: str = "p", **more: Any) -> dict[str, Any]:
     return thing(name, status={"phase": "Running"} | more.pop("status", {}), **more)
 
 
-def stateful_set(name="db", *, replicas=2, generation=3, annotations=None, spec=None, **status):
+def stateful_set(
+    name: str = "db",
+    *,
+    replicas: int = 2,
+    generation: int = 3,
+    annotations: dict[str, str] | None = None,
+    spec: dict[str, Any] | None = None,
+    **status: Any,
+) -> dict[str, Any]:
     settled = {
         "observedGeneration": 3,
         "replicas": replicas,
@@ -57,7 +73,7 @@ WEB = {
 }
 
 
-def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard():
+def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard() -> None:
     objects = space(
         **WEB,
         stateful_sets=[stateful_set()],
@@ -181,7 +197,9 @@ HOLDING = [
 @pytest.mark.parametrize(
     ("reason", "subject", "groups"), [case[1:] for case in HOLDING], ids=[c[0] for c in HOLDING]
 )
-def test_it_holds_the_space_awake_and_is_named(reason, subject, groups):
+def test_it_holds_the_space_awake_and_is_named(
+    reason: Reason, subject: str, groups: dict[str, list[dict[str, Any]]]
+) -> None:
     (found,) = find_hazards(space(**groups))
     assert (found.reason, found.subject, found.holds) == (reason, subject, True)
     assert subject in found.message
@@ -191,7 +209,7 @@ EXCLUDABLE = [c for c in HOLDING if c[1] not in {Reason.AUTOSCALER, Reason.UNSUP
 
 
 @pytest.mark.parametrize("groups", [c[3] for c in EXCLUDABLE], ids=[c[0] for c in EXCLUDABLE])
-def test_what_its_owner_excluded_is_no_hazard(groups):
+def test_what_its_owner_excluded_is_no_hazard(groups: dict[str, list[dict[str, Any]]]) -> None:
     excluded = {
         group: [
             thing_ | {"metadata": thing_["metadata"] | {"annotations": EXCLUDE}}
@@ -202,7 +220,7 @@ def test_what_its_owner_excluded_is_no_hazard(groups):
     assert find_hazards(space(**excluded)) == ()
 
 
-def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler():
+def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler() -> None:
     objects = space(
         deployments=[thing("web", annotations=EXCLUDE)],
         replica_sets=WEB["replica_sets"],
@@ -239,23 +257,25 @@ def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler()
         {"stateful_sets": [stateful_set(updateRevision="db-2")]},
     ],
 )
-def test_what_has_finished_or_stands_still_is_no_hazard(groups):
+def test_what_has_finished_or_stands_still_is_no_hazard(
+    groups: dict[str, list[dict[str, Any]]],
+) -> None:
     assert find_hazards(space(**groups)) == ()
 
 
-def test_the_owner_of_many_pods_is_named_once():
+def test_the_owner_of_many_pods_is_named_once() -> None:
     objects = space(pods=[pod(f"p{i}", owner="Rollout/r") for i in range(3)])
     assert [hazard.subject for hazard in find_hazards(objects)] == ["Rollout/r"]
 
 
-def test_a_listed_owner_that_has_not_arrived_yet_holds_but_does_not_wake():
+def test_a_listed_owner_that_has_not_arrived_yet_holds_but_does_not_wake() -> None:
     (late,) = find_hazards(space(pods=[pod(owner="ReplicaSet/late")]))
     assert (late.holds, late.wakes) == (True, False)
     (foreign,) = find_hazards(space(pods=[pod(owner="Rollout/r")]))
     assert (foreign.holds, foreign.wakes) == (True, True)
 
 
-def test_what_our_own_sleep_sets_in_motion_is_not_busy():
+def test_what_our_own_sleep_sets_in_motion_is_not_busy() -> None:
     moving = space(stateful_sets=[stateful_set(generation=4)])
     record = SleepRecord(
         space_uid="5e1f",
@@ -272,7 +292,7 @@ def test_what_our_own_sleep_sets_in_motion_is_not_busy():
     assert find_hazards(moving, record) == ()
 
 
-def test_what_is_accepted_is_named_but_does_not_hold():
+def test_what_is_accepted_is_named_but_does_not_hold() -> None:
     objects = space(
         deployments=[
             WEB["deployments"][0],

@@ -19,7 +19,7 @@ OWNERS_KEYS = [
 ]
 
 
-def test_an_annotation_wins_over_the_configuration_and_each_value_knows_its_source():
+def test_an_annotation_wins_over_the_configuration_and_each_value_knows_its_source() -> None:
     defaults = PolicyDefaults(sleep_after=timedelta(hours=8), notice=timedelta(minutes=5))
     read = read_policy({"sleeper.dev/sleep-after": "2h30m"}, defaults, has_routes=False).policy
     assert read.sleep_after.value == timedelta(hours=2, minutes=30)
@@ -29,7 +29,7 @@ def test_an_annotation_wins_over_the_configuration_and_each_value_knows_its_sour
     assert read.desired.source is Source.BUILT_IN
 
 
-def test_every_annotation_of_the_owner_is_read():
+def test_every_annotation_of_the_owner_is_read() -> None:
     read = policy(
         {
             "mode": "observe",
@@ -75,7 +75,9 @@ def test_every_annotation_of_the_owner_is_read():
         ("mode", "Act", "`act` or `observe`"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_a_problem_that_names_key_value_and_form(key, value, form):
+def test_a_value_that_cannot_be_read_is_a_problem_that_names_key_value_and_form(
+    key: str, value: str, form: str
+) -> None:
     (problem,) = policy({key: value}).problems
     sentence = str(problem)
     assert f"sleeper.dev/{key}" in sentence
@@ -84,32 +86,32 @@ def test_a_value_that_cannot_be_read_is_a_problem_that_names_key_value_and_form(
 
 
 @given(st.sampled_from(OWNERS_KEYS), st.text(max_size=200))
-def test_any_text_in_any_annotation_is_read_or_named_and_never_raises(key, value):
+def test_any_text_in_any_annotation_is_read_or_named_and_never_raises(key: str, value: str) -> None:
     read = read_policy({key: value}, PolicyDefaults(), has_routes=True)
     for problem in read.problems:
         assert problem.key == key
         assert len(str(problem)) < 500
 
 
-def test_an_unknown_key_of_ours_warns_and_guesses_what_was_meant():
+def test_an_unknown_key_of_ours_warns_and_guesses_what_was_meant() -> None:
     (warning,) = policy({"slep-after": "1h"}).warnings
     assert "did you mean sleeper.dev/sleep-after" in str(warning)
     (warning,) = policy({"xyzzy": "1"}).warnings
     assert "did you mean" not in str(warning)
 
 
-def test_a_key_for_workloads_warns_on_a_namespace():
+def test_a_key_for_workloads_warns_on_a_namespace() -> None:
     (warning,) = policy({"wave": "3"}).warnings
     assert "belongs on a workload" in str(warning)
 
 
-def test_what_we_wrote_ourselves_and_what_is_none_of_ours_is_passed_over():
+def test_what_we_wrote_ourselves_and_what_is_none_of_ours_is_passed_over() -> None:
     ours = {spec.key: "anything" for spec in ANNOTATIONS if spec.by_us}
     read = read_policy({**ours, "example.com/sleep-after": "x"}, PolicyDefaults(), has_routes=False)
     assert (read.problems, read.warnings) == ((), ())
 
 
-def test_traffic_is_required_where_there_is_a_route_unless_somebody_says_otherwise():
+def test_traffic_is_required_where_there_is_a_route_unless_somebody_says_otherwise() -> None:
     assert policy().policy.required_signals.value == {SignalName.API}
     assert policy(routes=True).policy.required_signals.value == set(SignalName)
     only_api = PolicyDefaults(required_signals=frozenset({SignalName.API}))
@@ -117,10 +119,10 @@ def test_traffic_is_required_where_there_is_a_route_unless_somebody_says_otherwi
         SignalName.API
     }
     said = policy({"required-signals": "api"}, routes=True).policy.required_signals
-    assert (said.value, said.source) == ({SignalName.API}, Source.ANNOTATION)
+    assert (said.value, said.source) == (frozenset({SignalName.API}), Source.ANNOTATION)
 
 
-def test_the_end_of_awake_hours_is_a_sleep_instant_only_without_any_sleep_after():
+def test_the_end_of_awake_hours_is_a_sleep_instant_only_without_any_sleep_after() -> None:
     hours = {"awake-hours": "Mon 08:00-09:00"}
     assert policy(hours).policy.sleeps_when_hours_end
     assert not policy({**hours, "sleep-after": "1h"}).policy.sleeps_when_hours_end

@@ -6,8 +6,8 @@ from sleeper.core.objects import SpaceObjects
 from sleeper.core.routes import route_versions
 
 
-def test_ingresses_gateway_routes_and_load_balancers_are_routes_and_nothing_else_is():
-    def named(name, **spec):
+def test_ingresses_gateway_routes_and_load_balancers_are_routes_and_nothing_else_is() -> None:
+    def named(name: str, **spec: str) -> dict[str, object]:
         meta = {"name": name, "uid": f"u-{name}", "generation": 2}
         return {"metadata": meta, **({"spec": spec} if spec else {})}
 

@@ -1,5 +1,6 @@
 """Awake-hours against an oracle that looks at every minute of two years."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 
 # The oracle's own reading of the awake-hours below: what the wall clock shows, as a predicate over
 # weekday (Monday is 0) and minutes since local midnight.
-HOURS = {
+HOURS: dict[str, Callable[[int, int], bool]] = {
     "Mon-Fri 08:00-19:00; Sat 10:00-14:00": lambda day, minute: (
         (day < 5 and 480 <= minute < 1140) or (day == 5 and 600 <= minute < 840)
     ),
@@ -38,7 +39,7 @@ ZONES = (
 )
 
 
-def labels(zone):
+def labels(zone: ZoneInfo) -> list[int]:
     """Every minute of the two years as the minute of the week that the zone's wall clock shows."""
     shown, at = [], START
     while at < END:
@@ -49,7 +50,7 @@ def labels(zone):
 
 
 @pytest.mark.parametrize("zone_name", ZONES)
-def test_every_minute_of_two_years_stands_where_the_wall_clock_says(zone_name):
+def test_every_minute_of_two_years_stands_where_the_wall_clock_says(zone_name: str) -> None:
     zone = ZoneInfo(zone_name)
     shown = labels(zone)
     changes = sum((b - a) % 10_080 != 1 for a, b in pairwise(shown))
@@ -75,7 +76,9 @@ def test_every_minute_of_two_years_stands_where_the_wall_clock_says(zone_name):
     st.sampled_from(ZONES),
     st.integers(0, (END - START) // timedelta(seconds=1)),
 )
-def test_any_instant_lies_between_the_edges_of_its_window(text, zone_name, seconds):
+def test_any_instant_lies_between_the_edges_of_its_window(
+    text: str, zone_name: str, seconds: int
+) -> None:
     zone, at = ZoneInfo(zone_name), START + timedelta(seconds=seconds)
     where = window(parse_awake_hours(text), zone, at)
     local = at.astimezone(zone)
@@ -84,7 +87,7 @@ def test_any_instant_lies_between_the_edges_of_its_window(text, zone_name, secon
     assert where.until is None or where.until > at
 
 
-def test_an_hour_shown_twice_counts_twice_and_one_never_shown_not_at_all():
+def test_an_hour_shown_twice_counts_twice_and_one_never_shown_not_at_all() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     hours = parse_awake_hours("Sun 02:15-02:45")
     autumn = [
@@ -96,7 +99,7 @@ def test_an_hour_shown_twice_counts_twice_and_one_never_shown_not_at_all():
     assert not any(window(hours, berlin, spring + MINUTE * minute).inside for minute in range(240))
 
 
-def test_hours_that_cover_the_week_never_end():
+def test_hours_that_cover_the_week_never_end() -> None:
     always = window(parse_awake_hours("Mon-Sun 00:00-24:00"), ZoneInfo("UTC"), START)
     assert (always.inside, always.since, always.until) == (True, None, None)
 
@@ -119,7 +122,7 @@ def test_hours_that_cover_the_week_never_end():
         ("Mon,, 08:00-19:00", "'' in 'Mon,,' is not a day"),
     ],
 )
-def test_what_cannot_be_read_is_named(text, named):
+def test_what_cannot_be_read_is_named(text: str, named: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         parse_awake_hours(text)
     assert named in str(caught.value)

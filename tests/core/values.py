@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -27,12 +28,15 @@ NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
 SPACE = SpaceRef(uid="5e1f", name="team-a-dev", tenant="team-a")
 
+Facts = dict[str, Any]
+"""Fields of a snapshot by name, each of its own type."""
+
 
 def minutes(count: float) -> timedelta:
     return timedelta(minutes=count)
 
 
-def api(watermark: datetime | None, **more: object) -> SignalView:
+def api(watermark: datetime | None, **more: Any) -> SignalView:
     view = SignalView(name=SignalName.API, watermark=watermark, last_gap_end=None)
     return replace(view, **more)
 
@@ -60,12 +64,12 @@ def stream(started_at: datetime, holds_until: datetime) -> OpenStream:
     )
 
 
-def hazard(**more: object) -> Hazard:
+def hazard(**more: Any) -> Hazard:
     found = Hazard(reason=Reason.BARE_POD, subject="Pod/x", message="Pod/x has no owner")
     return replace(found, **more)
 
 
-def sleep(**more: object) -> Sleep:
+def sleep(**more: Any) -> Sleep:
     present = Sleep(
         epoch=1,
         phase=PowerState.ASLEEP,
@@ -77,7 +81,7 @@ def sleep(**more: object) -> Sleep:
     return replace(present, **more)
 
 
-def snapshot(**more: object) -> Snapshot:
+def snapshot(**more: Any) -> Snapshot:
     """Awake, three days old, seen by the API signal up to five minutes ago, never used."""
     base = Snapshot(
         space=SPACE,
