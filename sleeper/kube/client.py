@@ -20,6 +20,7 @@ from kubernetes_asyncio.client import Configuration
 from metrics.core.clock import Clock
 from sleeper.core.jsonpatch import JsonOp
 from sleeper.core.names import FIELD_MANAGER
+from sleeper.errors import ConfigError
 from sleeper.kube.backoff import Backoff
 from sleeper.kube.credentials import Credentials, FixedCredentials
 from sleeper.kube.errors import Throttled, Unauthorized, Unavailable, Undecodable
@@ -98,13 +99,17 @@ class KubeClient:
             ConfigError: the configuration cannot be read.
         """
         credentials = Credentials(kubeconfig=kubeconfig, context=context, server=server)
-        return cls(
-            await credentials.load(),
-            credentials=credentials,
-            clock=clock,
-            user_agent=user_agent,
-            request_timeout_seconds=request_timeout_seconds,
-        )
+        configuration = await credentials.load()
+        try:
+            return cls(
+                configuration,
+                credentials=credentials,
+                clock=clock,
+                user_agent=user_agent,
+                request_timeout_seconds=request_timeout_seconds,
+            )
+        except OSError as error:
+            raise ConfigError(f"cannot use the certificates of {credentials}: {error}") from error
 
     @classmethod
     async def connect_to(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
+from kubernetes_asyncio.config import kube_config
 
 from sleeper.errors import ConfigError
 
@@ -29,6 +30,9 @@ class Credentials:
         self._kubeconfig = kubeconfig
         self._context = context
         self._server = server
+
+    def __str__(self) -> str:
+        return f"kubeconfig {self._kubeconfig}" if self._kubeconfig else "the ServiceAccount"
 
     async def load(self) -> Configuration:
         """Read the configuration now.
@@ -58,12 +62,19 @@ class Credentials:
                     "KUBECONFIG for a command, kubernetes.kubeconfig for the daemon), and this is "
                     f"no Pod with a ServiceAccount ({error})"
                 ) from error
-            raise ConfigError(
-                f"cannot read cluster access from kubeconfig {self._kubeconfig}: {error}"
-            ) from error
+            raise ConfigError(f"cannot read cluster access from {self}: {error}") from error
         if self._server is not None:
             configuration.host = self._server.rstrip("/")
         return configuration
+
+
+def remove_unpacked_keys() -> None:
+    """Remove the files into which a kubeconfig's embedded keys were unpacked to be read as TLS.
+
+    kubernetes_asyncio has no public way to, and removes them itself only when the process ends in
+    order: a private key would outlive whoever is killed. Call it when a client has read them.
+    """
+    kube_config._cleanup_temp_files()
 
 
 class FixedCredentials:

@@ -18,6 +18,7 @@ import msgspec
 from kubernetes_asyncio.client import ApiClient, Configuration
 from yarl import URL
 
+from sleeper.kube.credentials import remove_unpacked_keys
 from sleeper.kube.errors import KubeError, KubeTimeout, OutcomeUnknown, Unavailable, error_of
 
 JSON: Final = "application/json"
@@ -66,8 +67,11 @@ class Transport:
         self._configuration = configuration
         self._credentials = credentials
         self._connect_timeout = connect_timeout_seconds
-        self._api = ApiClient(configuration)
-        self._session: aiohttp.ClientSession = self._api.rest_client.pool_manager
+        try:
+            self._api = ApiClient(configuration)
+            self._session: aiohttp.ClientSession = self._api.rest_client.pool_manager
+        finally:
+            remove_unpacked_keys()
         # aiohttp sends PUT and DELETE a second time when a kept-alive connection breaks under
         # them; there is no public switch. Such a write is of unknown outcome and ours to judge.
         self._session._retry_connection = False
@@ -117,6 +121,7 @@ class Transport:
         """
         if await self.authorization() == refused:
             fresh = await self._credentials.load()
+            remove_unpacked_keys()
             self._configuration.api_key = fresh.api_key
             self._configuration.refresh_api_key_hook = fresh.refresh_api_key_hook
 
