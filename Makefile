@@ -24,8 +24,8 @@ $(STAMP): deploy/requirements/dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "sleeper needs Python 3.11 or newer on the PATH." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages into $(VENV); pip is silent for about a minute."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r deploy/requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
