@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ from aiohttp import web
 from metrics.recorder import NullRecorder
 from sleeper.core.objects import Namespace
 from sleeper.kube.client import KubeClient
-from sleeper.kube.watch import Reflector
+from sleeper.kube.watch import RELIST_SECONDS, WATCH_SECONDS, Reflector
 from sleeper.telemetry.clock import SystemClock
-from tests.kube.scripted import ScriptedServer, answer, hang, lines, refusal
+from tests.kube.scripted import Handler, ScriptedServer, answer, hang, lines, refusal
 from tests.support.eventually import eventually
 
 PATH = "/api/v1/namespaces"
@@ -42,7 +42,7 @@ def item(name: str, version: int) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": name, "resourceVersion": str(version)}}
 
 
-def listing(version: int, *items: dict[str, Any]) -> Callable[[web.Request], Awaitable[Any]]:
+def listing(version: int, *items: dict[str, Any]) -> Handler:
     return answer(200, {"metadata": {"resourceVersion": str(version)}, "items": list(items)})
 
 
@@ -56,7 +56,10 @@ GONE_EVENT = event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired",
 
 @asynccontextmanager
 async def following(
-    client: KubeClient, **settings: float
+    client: KubeClient,
+    *,
+    watch_seconds: float = WATCH_SECONDS,
+    relist_seconds: float = RELIST_SECONDS,
 ) -> AsyncIterator[tuple[Reflector[Namespace], dict[str, str], Names]]:
     store = Names()
     reflector = Reflector(
@@ -67,7 +70,8 @@ async def following(
         store=store,
         clock=SystemClock(),
         recorder=NullRecorder(),
-        **settings,
+        watch_seconds=watch_seconds,
+        relist_seconds=relist_seconds,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(reflector.run())
@@ -171,18 +175,21 @@ async def test_silence_for_two_watches_is_out_of_sync(
 ) -> None:
     server.then(listing(5), refusal(500, "InternalError", "etcd is away"))
     async with following(client, watch_seconds=0.3) as (reflector, _, _store):
-        why = await eventually(reflector.unsynced_because)
-        while "nothing heard" not in why:
-            why = await eventually(reflector.unsynced_because)
-            await asyncio.sleep(0.05)
-        assert "etcd is away" in why
+
+        def silence() -> str | None:
+            why = reflector.unsynced_because() or ""
+            return why if "nothing heard" in why else None
+
+        assert "etcd is away" in await eventually(silence)
 
 
 async def test_a_list_is_forced_after_its_time(server: ScriptedServer, client: KubeClient) -> None:
+    quiet, listed = lines(BOOKMARK_9, stay=True), listing(5)
+
     async def respond(request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
-            return await lines(BOOKMARK_9, stay=True)(request)
-        return await listing(5)(request)
+            return await quiet(request)
+        return await listed(request)
 
     server.then(respond)
     async with following(client, watch_seconds=1, relist_seconds=0.5):
