@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import generate_latest
 
 from metrics.instruments import PrometheusRecorder
+from sleeper.control.assess import Assessment
+from sleeper.control.book import SpacePage
 from sleeper.control.herald import Herald
+from sleeper.core.decide import decide
 from sleeper.core.objects import Metadata, Namespace, SpaceObjects
+from sleeper.store.spaces import SpaceState
 from sleeper.telemetry.clock import SystemClock
-from tests.core.values import policy
+from tests.core.values import NOW, policy, snapshot
+
+
+class Patches:
+    async def merge_patch(self, path: str, body: object) -> bytes:
+        return b"{}"
 
 
 class Events:
@@ -24,12 +32,20 @@ class Events:
 
 async def test_keys_that_owners_invent_are_named_in_events_and_add_no_label_to_the_metric() -> None:
     events, recorder = Events(), PrometheusRecorder(SystemClock())
-    herald = Herald(client=None, events=events, recorder=recorder)
+    herald = Herald(client=Patches(), events=events, recorder=recorder)
     namespace = Namespace(metadata=Metadata(name="shop", uid="u"))
     for number in range(3):
         written = policy({f"nap-{number}": "1h", "sleep-after": f"soon-{number}"})
-        assessment = SimpleNamespace(reading=written, objects=SpaceObjects(namespace=namespace))
-        await herald._warn(namespace, assessment)
+        seen = snapshot()
+        assessment = Assessment(
+            objects=SpaceObjects(namespace=namespace),
+            snapshot=seen,
+            reading=written,
+            verdict=decide(seen, written, NOW),
+            page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+            record=None,
+        )
+        await herald.publish(assessment)
     assert sum("sleeper.dev/nap-2" in note for note in events.notes) == 1
     exposed = generate_latest(recorder.registry).decode().splitlines()
     assert {line for line in exposed if line.startswith("sleeper_policy_problems_total")} == {
