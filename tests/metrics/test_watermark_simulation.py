@@ -53,6 +53,16 @@ class Event:
     stored: bool = False
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One sending of a batch by the API server process that holds it."""
+
+    process: int
+    batch: list[Event]
+    first: float
+    number: int = 1
+
+
 @dataclass
 class Weather:
     """How bad things are, as probabilities per decision."""
@@ -114,23 +124,23 @@ class World:
         if self.buffer:
             size = self.chance.randint(1, 10)
             batch, self.buffer = self.buffer[:size], self.buffer[size:]
-            self.later(0.0, "attempt", (self.process, batch, self.now, 1))
+            self.later(0.0, "attempt", Attempt(self.process, batch, self.now))
         pause = 30.0 if self.happens(self.weather.slow_buffer) else 1.0
         self.later(pause * self.chance.random(), "batch", self.process)
 
     def do_attempt(self, subject: object) -> None:
-        process, batch, first, number = subject  # type: ignore[misc]
-        if process != self.process:
+        assert isinstance(subject, Attempt)
+        if subject.process != self.process:
             return  # died with its process, uncounted
         if not self.happens(self.weather.attempt_fails):
-            self.sink_takes(batch)
+            self.sink_takes(subject.batch)
             if not self.happens(self.weather.acknowledged_lost):
                 return
         wait = self.chance.uniform(1.0, 20.0)
-        if number == 5 or self.now + wait > first + HORIZON_SECONDS:
-            self.lost += len(batch)
+        if subject.number == 5 or self.now + wait > subject.first + HORIZON_SECONDS:
+            self.lost += len(subject.batch)
         else:
-            self.later(wait, "attempt", (process, batch, first, number + 1))
+            self.later(wait, "attempt", replace(subject, number=subject.number + 1))
 
     def do_server_crash(self, _: object) -> None:
         if self.happens(self.weather.server_crash):
