@@ -252,8 +252,9 @@ async def watch_it_all(database: Database) -> Meter:
             recorder=NullRecorder(),
         )
 
-    meter: Meter | None = new_meter()
-    await meter.tick()
+    first = new_meter()
+    await first.tick()
+    meter: Meter | None = first
     deaf = False
     asleep_since: datetime | None = None
     for step in [*stream(), Step(LENGTH, "end")]:

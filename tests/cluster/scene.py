@@ -16,7 +16,7 @@ from tests.support import manifests
 from tests.support.api import kubectl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.faultproxy import FaultProxy, Rule
+from tests.support.faultproxy import FaultProxy, Moment, Rule
 from tests.support.spaces import LiveSpace
 
 WEB = manifests.deployment("web", replicas=2)
@@ -114,7 +114,7 @@ class Scene:
 
         await eventually(there, within=within, what=f"the Space is {state}")
 
-    async def dies(self, number: int, moment: str, desired: str) -> None:
+    async def dies(self, number: int, moment: Moment, desired: str) -> None:
         """Kill the daemon at a write of what ``desired`` brings about, and start it again."""
         rule = await self.proxy.kill(
             pid=self.daemon.pid, at=moment, skip=number, times=1, **self.writes

@@ -171,9 +171,9 @@ async def test_the_policy_lets_through_what_people_do_in_a_space(
             ("scale", "deployment/web", "--replicas=1"),
         ):
             await kubectl(cluster, *here, *command, identity="alice")
-        for command in (("logs", pod), ("exec", pod, "--", "true")):  # no kubelet answers
+        for unanswered in (("logs", pod), ("exec", pod, "--", "true")):  # there is no kubelet
             with suppress(ApiError):
-                await kubectl(cluster, *here, *command, identity="alice")
+                await kubectl(cluster, *here, *unanswered, identity="alice")
         expected = {
             ("list", "pods"),
             ("get", "pods"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from devcluster.client import Cluster
 from tests.cluster.scene import LEASES, Scene, furnished, replica
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.faultproxy import Moment
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
@@ -57,7 +59,7 @@ async def test_the_number_of_writes_is_what_the_other_tests_go_through(scene: Sc
 @MOMENTS
 @pytest.mark.parametrize("number", range(SLEEP_WRITES))
 async def test_a_kill_at_any_write_of_a_sleep_loses_nothing(
-    scene: Scene, number: int, moment: str
+    scene: Scene, number: int, moment: Moment
 ) -> None:
     await scene.dies(number, moment, "asleep")
     await scene.asleep()
@@ -69,7 +71,7 @@ async def test_a_kill_at_any_write_of_a_sleep_loses_nothing(
 @MOMENTS
 @pytest.mark.parametrize("number", range(WAKE_WRITES))
 async def test_a_kill_at_any_write_of_a_wake_loses_nothing(
-    scene: Scene, number: int, moment: str
+    scene: Scene, number: int, moment: Moment
 ) -> None:
     await scene.want("asleep")
     await scene.asleep()
@@ -159,7 +161,7 @@ async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
 
 
 async def test_an_awake_that_lands_after_a_sleep_began_does_not_turn_it_back(scene: Scene) -> None:
-    said = {"path": f"/namespaces/{scene.space.name}[?]", "body": '"Awake"'}
+    said: dict[str, Any] = {"path": f"/namespaces/{scene.space.name}[?]", "body": '"Awake"'}
     late = await scene.proxy.hold(times=1, **said)
     await scene.space.annotate(**{"power-state": None})
     await late.fired()

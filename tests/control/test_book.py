@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from metrics.core.signals import SignalName
 from sleeper.control.assess import rules_fingerprint
 from sleeper.control.book import SpaceBook, SpacePage
 from sleeper.control.bookkeeping import Bookkeeper
@@ -87,12 +88,12 @@ async def test_rows_of_namespaces_that_are_gone_go_too(shelf: Shelf) -> None:
     assert await restarted.stored() == {}
 
 
-def test_the_rules_change_with_routes_with_who_carries_them_and_with_what_is_required():
-    told_apart = [
-        ([], [], ["api"]),
-        (["Ingress/web@u.1"], [], ["api", "traffic"]),
-        (["Ingress/web@u.2"], [], ["api", "traffic"]),
-        (["Ingress/web@u.1"], ["Ingress/web"], ["api", "traffic"]),
-        (["Ingress/web@u.1"], [], ["api"]),
+def test_the_rules_change_with_routes_with_who_carries_them_and_with_what_is_required() -> None:
+    told_apart: list[tuple[list[str], list[str], list[SignalName]]] = [
+        ([], [], [SignalName.API]),
+        (["Ingress/web@u.1"], [], [SignalName.API, SignalName.TRAFFIC]),
+        (["Ingress/web@u.2"], [], [SignalName.API, SignalName.TRAFFIC]),
+        (["Ingress/web@u.1"], ["Ingress/web"], [SignalName.API, SignalName.TRAFFIC]),
+        (["Ingress/web@u.1"], [], [SignalName.API]),
     ]
     assert len({rules_fingerprint(*one) for one in told_apart}) == len(told_apart)

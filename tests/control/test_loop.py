@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from msgspec.structs import replace as replace_struct
 
@@ -193,7 +194,7 @@ class NotedHerald:
 class World:
     """One loop and everything around it."""
 
-    def __init__(self, *, leading: bool = True, **defaults: object) -> None:
+    def __init__(self, *, leading: bool = True, **defaults: Any) -> None:
         self.clock = SetClock()
         self.cluster = Cluster()
         self.api = Api(self.clock)

@@ -35,8 +35,9 @@ def collected_in(path: str) -> frozenset[str]:
 
 def _tests_in(module: ast.Module) -> Iterator[str]:
     for node in module.body:
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if function and node.name.startswith("test_"):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+            "test_"
+        ):
             yield node.name
 
 

@@ -40,7 +40,8 @@ def own_setting(patch: pytest.MonkeyPatch) -> None:
 
 
 def reason(patch: pytest.MonkeyPatch) -> None:
-    planted = {**reasons.MEANING, "Planted": "Planted."}
+    meant = {reason.value: text for reason, text in reasons.MEANING.items()}
+    planted = {**meant, "Planted": "Planted."}
     patch.setattr(reference.GENERATOR, "REASON_MEANING", planted)
 
 

@@ -161,14 +161,18 @@ def test_the_newest_epoch_of_a_space_counts_and_older_ones_are_superseded() -> N
 
 def test_an_own_write_shows_at_once_and_the_watch_cannot_take_it_back() -> None:
     cache = RecordCache()
+
+    def phase() -> PowerState:
+        return cache.newest["space-uid"].phase
+
     before = record()
     asleep = replace(before, phase=PowerState.ASLEEP, sleeping_since=T0)
     cache.learn(stored(before, version=10)[0])
     cache.learn(stored(asleep, version=12)[0])
     cache.put(stored(before, version=10)[0], T0)
-    assert cache.newest["space-uid"].phase is PowerState.ASLEEP
+    assert phase() is PowerState.ASLEEP
     cache.put(stored(replace(before, phase=PowerState.WAKING), version=13)[0], T0)
-    assert cache.newest["space-uid"].phase is PowerState.WAKING
+    assert phase() is PowerState.WAKING
 
 
 def test_a_record_that_we_deleted_does_not_come_back_with_old_news() -> None:

@@ -117,15 +117,15 @@ def test_an_event_without_an_object_belongs_to_no_space() -> None:
 
 
 def test_a_batch_is_counted_whole_and_what_matters_in_it_keeps_its_order() -> None:
+    sent: dict[str, dict[str, Any]] = {
+        "first": {},
+        "unused": {"verb": "watch"},
+        "second": {"subresource": "exec", "stage": "ResponseStarted", "code": 101},
+        "elsewhere": {"namespace": "team-b"},
+        "third": {},
+    }
     events = [
-        msgspec.convert(event(name=name, **changes), AuditEvent)
-        for name, changes in {
-            "first": {},
-            "unused": {"verb": "watch"},
-            "second": {"subresource": "exec", "stage": "ResponseStarted", "code": 101},
-            "elsewhere": {"namespace": "team-b"},
-            "third": {},
-        }.items()
+        msgspec.convert(event(name=name, **changes), AuditEvent) for name, changes in sent.items()
     ]
     batch = RULES.read(events, {"team-a"}.__contains__)
     assert [ref.name for _, ref, _ in batch.mattering] == ["first", "second", "third"]

@@ -24,7 +24,8 @@ def connection() -> Iterator[Connection]:
 def test_the_newest_revision_is_what_the_code_declares(connection: Connection) -> None:
     bring_up_to_date(connection, migrate=True)
     context = MigrationContext.configure(connection, opts={"compare_type": True})
-    assert compare_metadata(context, all_metadata()) == []
+    declared = all_metadata()  # alembic takes several; its annotation knows of one
+    assert compare_metadata(context, declared) == []  # type: ignore[arg-type]
 
 
 def test_no_table_is_declared_twice() -> None:

@@ -17,7 +17,7 @@ class NotInTimeError(AssertionError):
 
 @overload
 async def eventually(
-    condition: Callable[[], Awaitable[T]],
+    condition: Callable[[], Awaitable[T | None]],
     *,
     within: float = ...,
     every: float = ...,
@@ -27,7 +27,7 @@ async def eventually(
 
 @overload
 async def eventually(
-    condition: Callable[[], T], *, within: float = ..., every: float = ..., what: str = ...
+    condition: Callable[[], T | None], *, within: float = ..., every: float = ..., what: str = ...
 ) -> T: ...
 
 
@@ -63,7 +63,7 @@ async def eventually(
 
 
 def eventually_sync(
-    condition: Callable[[], T], *, within: float = 10.0, every: float = 0.1, what: str = ""
+    condition: Callable[[], T | None], *, within: float = 10.0, every: float = 0.1, what: str = ""
 ) -> T:
     """The same for tests without an event loop."""
     deadline = time.monotonic() + within  # noqa: TID251 - a test's deadline is real time

@@ -18,6 +18,7 @@ from aiohttp import ClientSession, ClientTimeout
 DEVCLUSTER = Path(__file__).parents[2] / "deploy" / "devcluster"
 
 At = Literal["before", "after"]
+Moment = Literal["before", "after", "answered"]
 """Before the request is forwarded; or after it took effect and before its answer."""
 
 
@@ -176,9 +177,7 @@ class FaultProxy:
         fault = {"type": "respond", "status": status, "body": answer, "headers": headers or {}}
         return await self._add(fault, match)
 
-    async def kill(
-        self, *, pid: int, at: Literal["before", "after", "answered"], **match: Any
-    ) -> Rule:
+    async def kill(self, *, pid: int, at: Moment, **match: Any) -> Rule:
         """SIGKILL the process at that moment; ``answered``: it has the answer, and did no more."""
         return await self._add({"type": "kill", "pid": pid, "at": at}, match)
 

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.kube.errors import AlreadyExists, NotFound, TestFailed
 
+T = TypeVar("T")
 Json = dict[str, Any]
 Fault = Callable[[str, Callable[[], Any]], Any]
 """Given the name of a write and the write itself: does it, or does something else."""
@@ -242,9 +243,10 @@ class ModelApi:
 
     # -- what happens inside ---------------------------------------------------------------------
 
-    def _write(self, name: str, write: Callable[[], Any]) -> Any:
+    def _write(self, name: str, write: Callable[[], T]) -> T:
         self.writes.append(name)
-        return self.fault(name, write)
+        written: T = self.fault(name, write)
+        return written
 
     def _find(self, path: str) -> Json:
         plural, name = path.rsplit("/", 2)[-2:]
@@ -390,8 +392,7 @@ class ModelRecords:
             self._api.stored[record.epoch] = moved
             return moved
 
-        moved: SleepRecord = self._api._write(f"record {phase.value}", write)
-        return moved
+        return self._api._write(f"record {phase.value}", write)
 
     async def delete(self, record: SleepRecord) -> None:
         """Remove a record."""
