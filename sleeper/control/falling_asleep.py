@@ -83,6 +83,7 @@ class Sleep:
         self._amending = asyncio.Lock()
         self._attempts = Attempts(resumed=False)
         self._turned_back_by: Reason | None = None
+        self._seen_on_record = False
         self._moved_on = False
 
     # -- from outside ---------------------------------------------------------------------------
@@ -267,14 +268,17 @@ class Sleep:
         assert self._record is not None
         if self._turned_back_by is not None or self._moved_on:
             return False
-        seen = self._records.all().get(self._space.uid)
-        if seen is not None and (
-            seen.epoch > self._record.epoch
-            or (seen.epoch == self._record.epoch and seen.phase is PowerState.WAKING)
-        ):
-            self._moved_on = True
-            return False
-        return self._withheld() is None
+        self._moved_on = self._has_moved_on(self._records.all().get(self._space.uid))
+        return not self._moved_on and self._withheld() is None
+
+    def _has_moved_on(self, seen: SleepRecord | None) -> bool:
+        """Whether the watched record is that of another sleep, or of a wake that began or ended."""
+        assert self._record is not None
+        if seen is None:  # a wake deletes it last; before it was ever seen, the watch is late
+            return self._seen_on_record
+        self._seen_on_record = True
+        is_over = seen.epoch == self._record.epoch and seen.phase is PowerState.WAKING
+        return is_over or seen.epoch > self._record.epoch
 
     async def _stop(self, results: tuple[Result, ...]) -> FlightResult:
         assert self._record is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -133,6 +134,32 @@ async def test_a_write_held_back_beyond_a_wake_does_no_harm(number: int, then: P
         assert api.stored == {}
     deck = flights(api)
     assert not deck.has_late_writes(SPACE.name)
+    assert essence(api) == before
+
+
+@MOMENTS
+@pytest.mark.parametrize("number", range(1, SLEEP_WRITES))
+async def test_a_wake_by_another_process_at_any_write_of_a_sleep_is_the_last_word(
+    number: int, moment: Callable[[Callable[[], Any]], Any]
+) -> None:
+    api = mixed_space()
+    before = essence(api)
+
+    def wake_elsewhere(write: Callable[[], Any]) -> Any:
+        api.fault = lambda _name, write: write()
+        answer = write() if moment is after_effect else None
+        with ThreadPoolExecutor(1) as elsewhere:
+            woken = elsewhere.submit(
+                asyncio.run, flights(api).wake(SPACE.uid, Reason.BREAK_GLASS)
+            ).result()
+        assert woken.ok
+        assert essence(api) == before
+        return answer if moment is after_effect else write()
+
+    strike(api, number, wake_elsewhere)
+    slept = await flights(api).sleep(SPACE, IDLE)
+
+    assert not slept.ok or api.stored == {}
     assert essence(api) == before
 
 
