@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEVCLUSTER := deploy/devcluster/run
 PYTEST_FLAGS ?=
+# Resolves the lock files; another version may choose or lay out differently.
+UV_VERSION := 0.13.9
 
 .PHONY: help setup check lint test demo bench lock docs clean
 
@@ -52,7 +54,7 @@ bench: setup ## Measure what docs/figures.md shows (NAMES="decide sink" for some
 
 lock: setup ## Resolve the locked requirements anew
 	$(BIN)/python -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	env -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header pyproject.toml -o deploy/requirements/runtime.lock
 	env -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
