@@ -140,6 +140,9 @@ class Actuator:
             look: what to do with it.
             may_go_on: asked before every write; False stops here.
         """
+        if ref.kind not in KINDS:  # on the record of a later version
+            why = f"{ref.kind}/{ref.name} was left: this version does not know its kind"
+            return Result(ref=ref, left=Left(why=WhyLeft.UNSETTLED, message=why), generation=0)
         path = KINDS[ref.kind].path(namespace, ref.name)
         errand = _Errand(
             client=self._client,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -95,6 +95,9 @@ async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
             except KubeError as error:
                 say(f"{record.space_name}: not back: {error}")
                 return False
+            except Exception as error:  # noqa: BLE001 one Space must not end the wakes of all others
+                say(f"{record.space_name}: not back: {error!r}")
+                return False
         say(f"{record.space_name}: {result.message}")
         return result.ok
 
@@ -104,8 +107,8 @@ async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
 
 
 async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
-    everything = True
-    async for namespace, notes in _notes_by_namespace(client, say):
+    found, everything = await _notes_by_namespace(client, say)
+    for namespace, notes in found.items():
         for result in await waking.undo_notes(namespace, notes):
             name = f"{namespace}: {result.ref.kind}/{result.ref.name}"
             if result.left is None:
@@ -118,28 +121,32 @@ async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
 
 async def _notes_by_namespace(
     client: KubeClient, say: Say
-) -> AsyncIterator[tuple[str, Iterable[tuple[ObjectRef, RestoreNote]]]]:
+) -> tuple[Mapping[str, Sequence[tuple[ObjectRef, RestoreNote]]], bool]:
+    """The notes that are believed, and whether every kind could be looked through."""
     uids = {
         found.metadata.name: found.metadata.uid
         async for found in _all(client, "/api/v1/namespaces")
     }
+    everything = True
     notes: defaultdict[str, list[tuple[ObjectRef, RestoreNote]]] = defaultdict(list)
     for kind in KINDS.values():
-        async for found in _all(client, f"/apis/{kind.group_version}/{kind.plural}"):
-            meta = found.metadata
-            raw = meta.annotation(RESTORE)
-            if raw is None:
-                continue
-            ref = ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid)
-            note = read_note(
-                raw, kind=kind, object_uid=meta.uid, space_uid=uids.get(meta.namespace, "")
-            )
-            if isinstance(note, Disbelief):
-                say(f"{meta.namespace}: {kind.kind}/{meta.name} was left: {note.why}")
-            else:
-                notes[meta.namespace].append((ref, note))
-    for namespace, found_notes in notes.items():
-        yield namespace, found_notes
+        try:
+            async for found in _all(client, f"/apis/{kind.group_version}/{kind.plural}"):
+                meta = found.metadata
+                raw = meta.annotation(RESTORE)
+                if raw is None:
+                    continue
+                ref = ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid)
+                space_uid = uids.get(meta.namespace, "")
+                note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
+                if isinstance(note, Disbelief):
+                    say(f"{meta.namespace}: {kind.kind}/{meta.name} was left: {note.why}")
+                else:
+                    notes[meta.namespace].append((ref, note))
+        except KubeError as error:
+            say(f"{kind.plural} cannot be listed: {error}")
+            everything = False
+    return notes, everything
 
 
 async def _all(client: KubeClient, path: str) -> AsyncIterator[KubeObject]:

@@ -16,6 +16,7 @@ from sleeper.control.flights import Flights
 from sleeper.core.names import EPOCH, POWER_STATE, RESTORE, WAVE
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
+from sleeper.core.record import Entry, ObjectRef
 from sleeper.kube.errors import Forbidden, Unavailable
 from tests.control.deck import (
     IDLE,
@@ -202,6 +203,21 @@ async def test_a_sleep_whose_record_cannot_be_written_is_undone_and_not_gone_on_
 
     assert seen == {4}
     assert essence(api) == before
+
+
+async def test_a_wake_brings_back_what_it_knows_and_keeps_the_record_of_what_it_does_not() -> None:
+    api = mixed_space()
+    before = essence(api)
+    await sleep_once(api)
+    newer = Entry(ref=ObjectRef(kind="CronJob", name="nightly", uid="u"), fields={"/spec": False})
+    api.stored[1] = replace(api.stored[1], entries=(newer, *api.stored[1].entries))
+
+    result = await flights(api).wake(SPACE.uid, Reason.TOUCHED)
+
+    assert result.reason is Reason.WAKE_INCOMPLETE
+    assert "CronJob/nightly" in result.message
+    assert essence(api) == before
+    assert newer in api.stored[1].entries
 
 
 async def test_a_wake_needs_no_list_of_records_where_it_has_heard_of_the_record() -> None:
