@@ -105,7 +105,7 @@ class Pacing:
         retry_backoff: first wait after a sleep that failed; doubled with each further failure,
             up to 32 times as long.
         wake_retry: wait after a wake that could not bring everything back, and before a flight
-            on record that failed is gone on with.
+            that failed, or whose end is not seen yet, is begun again.
         most_sleeps: how many Spaces begin to fall asleep at a time. The others wait and are
             decided anew when it is their turn; a sleep on record never waits.
     """
@@ -193,7 +193,7 @@ class Dispatcher:
                 self._start(f"publish/{uid}", name, self._herald.publish(assessment))
 
     def _holds_off(self, name: str, assessment: Assessment, now: datetime) -> bool:
-        """Whether the last flight failed a moment ago.
+        """Whether the last flight failed a moment ago, or its end has not been seen since.
 
         Its own writes are news, which would begin the next one at once.
         """
@@ -206,9 +206,9 @@ class Dispatcher:
 
     def _has_its_turn(self, name: str, assessment: Assessment, now: datetime) -> bool:
         """Whether the Space may fall asleep now: what is on record goes on, the others queue."""
-        if assessment.record is not None:
-            return not self._holds_off(name, assessment, now)
-        return self._queue.has_turn(name)
+        if self._holds_off(name, assessment, now):
+            return False
+        return assessment.record is not None or self._queue.has_turn(name)
 
     def _observe(self, name: str, assessment: Assessment, now: datetime) -> None:
         """Mode ``observe``: the notice runs in our memory alone, nothing is touched.
@@ -264,7 +264,10 @@ class Dispatcher:
         page.noticed_at = None
         if outcome.ok:
             page.retry_sleep_at, page.failures = None, 0
-        elif not outcome.gave_way:
+        elif outcome.gave_way:
+            # Who woke it may be another process, and leave no other trace that is seen here.
+            self._book.woken(space.uid, self._clock.now())
+        else:
             page.no_flight_before = self._clock.now() + self._pacing.wake_retry
             page.failures += 1
             doublings = min(page.failures - 1, 5)
@@ -272,6 +275,7 @@ class Dispatcher:
             log.warning(
                 "sleep_failed", space=name, reason=outcome.reason.value, detail=outcome.message
             )
+        self._await_sight(name, fresh)
         self._tell(name)
 
     async def _wake(self, name: str, seen: Assessment) -> None:
@@ -289,15 +293,28 @@ class Dispatcher:
                 "wake_incomplete", space=name, reason=outcome.reason.value, detail=outcome.message
             )
             seen.page.no_flight_before = now + self._pacing.wake_retry
+        self._await_sight(name, seen)
         self._tell(name)
+
+    def _await_sight(self, name: str, flown: Assessment) -> None:
+        """Hold off the same flight again, as long as the watch does not show that it has ended.
+
+        Another replica may have done it, and our watch be late.
+        """
+        now = self._clock.now()
+        fresh = self._assessor.assess(name, now)
+        if fresh is not None and fresh.verdict.kind is flown.verdict.kind:
+            fresh.page.no_flight_before = now + self._pacing.wake_retry
 
     async def _release(self, name: str, seen: Assessment) -> None:
         await self._herald.release(seen)
         self._look_again(name)
 
     async def _undo_late(self, name: str) -> None:
+        # What was undone is news. What could not be, or is of a record that the watch does not
+        # show yet, is looked at again in a moment.
         await self._flights.undo_late(name)
-        self._tell(name)
+        self._look_again(name)
 
     async def _give_notice(self, name: str, seen: Assessment) -> None:
         if await self._herald.give_notice(seen):

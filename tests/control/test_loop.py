@@ -122,6 +122,10 @@ class NotedFlights:
     joins: bool = False
     breaks: bool = False
     refuses_to_wake: bool = False
+    gives_way: bool = False
+    unseen: bool = False
+    stays_late: bool = False
+    undone: int = 0
     late: set[str] = field(default_factory=set)
     room: asyncio.Event | None = None
     _joined: bool = False
@@ -135,6 +139,11 @@ class NotedFlights:
         self.flown.append(("sleep", space.name, verdict.reason))
         if self.room is not None:
             await self.room.wait()
+        if self.gives_way:
+            message = "a wake has overtaken it"
+            return FlightResult(ok=False, reason=Reason.TOUCHED, message=message, gave_way=True)
+        if self.unseen:
+            return FlightResult(ok=True, reason=verdict.reason, message="it is asleep already")
         if self.fails:
             self._joined = self.joins
             return FlightResult(ok=False, reason=Reason.WRITE_DENIED, message="no")
@@ -162,6 +171,8 @@ class NotedFlights:
         if self.refuses_to_wake:
             self.world.loop.tell_all()  # its own writes are news
             return FlightResult(ok=False, reason=Reason.WAKE_INCOMPLETE, message="no")
+        if self.unseen:
+            return FlightResult(ok=True, reason=reason, message="it is awake already")
         record = self.world.cluster.records.pop(space_uid)
         self.world.scale(record.space_name, 2)
         return FlightResult(ok=True, reason=reason, message="")
@@ -170,7 +181,9 @@ class NotedFlights:
         return space_name in self.late
 
     async def undo_late(self, space_name: str) -> None:
-        self.late.discard(space_name)
+        self.undone += 1
+        if not self.stays_late:
+            self.late.discard(space_name)
 
 
 @dataclass
@@ -523,6 +536,60 @@ async def test_a_wake_that_fails_is_not_begun_again_by_its_own_writes() -> None:
         world.clock.at -= timedelta(hours=1)
         world.loop.tell_all()
         await eventually(lambda: len(world.flights.flown) == 4, within=5)
+
+
+async def test_a_flight_that_the_watch_does_not_show_is_not_begun_again_at_once() -> None:
+    """Another replica slept or woke the Space, and the watch of the records is late."""
+    world = World()
+    world.flights.unseen = True
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        for _ in range(10):
+            await world.settled()
+        assert len(world.flights.flown) == 1
+        world.flights.unseen = False
+        world.clock.at += timedelta(seconds=6)  # nobody tells the loop
+        await eventually(lambda: len(world.flights.flown) == 2, within=5)
+        world.flights.unseen = True
+        world.later(minutes=1)
+        world.api.touch("a")
+        for _ in range(10):
+            await world.settled()
+        assert len(world.flights.flown) == 3
+        world.flights.unseen = False
+        world.clock.at += timedelta(seconds=6)
+        await eventually(lambda: len(world.flights.flown) == 4, within=5)
+    assert world.cluster.records == {}
+
+
+async def test_a_late_write_that_cannot_be_undone_now_is_tried_again_in_a_moment() -> None:
+    world = World()
+    world.flights.stays_late = True
+    world.flights.late.add("a")
+    world.add("a")
+    async with world.running():
+        for _ in range(10):
+            await world.settled()
+        assert world.flights.undone == 1
+        world.clock.at += timedelta(seconds=6)
+        await eventually(lambda: world.flights.undone == 2, within=5)
+
+
+async def test_a_space_that_was_woken_while_it_fell_asleep_is_idle_from_then_on() -> None:
+    """By break-glass, which leaves no touch behind."""
+    world = World()
+    world.flights.gives_way = True
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await eventually(lambda: len(world.flights.flown) == 1, within=5)
+        world.flights.gives_way = False
+        world.later(minutes=59)
+        await world.settled()
+        assert len(world.flights.flown) == 1
+        world.later(minutes=2)
+        await eventually(lambda: len(world.flights.flown) == 2, within=5)
 
 
 async def test_a_space_that_cannot_be_assessed_does_not_end_the_others() -> None:
