@@ -2,14 +2,14 @@
 
 A record is needed until its Space is awake, and then its flight deletes it. Left over are those of
 namespaces that are gone, and those that a late write created beside a newer one. Only the Lease
-holder clears. Whether a namespace is gone is asked of the API server itself: the watch may be
-late, and a record is the last thing to throw away on hearsay.
+holder clears. Whether a namespace is gone, and whether a record has a newer one, is asked of the
+API server itself: the watch may be late, and a record is the last thing to throw away on hearsay.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -34,6 +34,10 @@ class RecordShelf(Protocol):
 
     def superseded(self) -> tuple[SleepRecord, ...]:
         """Records of Spaces that have a newer one."""
+        ...
+
+    async def of(self, space_uid: str) -> Sequence[SleepRecord]:
+        """The records of one Space, read from storage."""
         ...
 
     async def delete(self, record: SleepRecord) -> None:
@@ -88,13 +92,18 @@ class Janitor:
         superseded = self._records.superseded()
         for record in (*unknown, *superseded):
             try:
-                if record not in superseded and await self._exists(record):
+                if await (self._is_newest if record in superseded else self._exists)(record):
                     continue
                 await self._records.delete(record)
             except KubeError as error:
                 log.warning("record_not_deleted", space=record.space_name, error=str(error))
             else:
                 log.info("record_deleted", space=record.space_name, epoch=record.epoch)
+
+    async def _is_newest(self, record: SleepRecord) -> bool:
+        """Whether the record is the present one of its Space, as the API server has them now."""
+        found = await self._records.of(record.space_uid)
+        return all(other.epoch <= record.epoch for other in found)
 
     async def _exists(self, record: SleepRecord) -> bool:
         """Whether the record's namespace is there, as the API server has it now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -37,6 +37,7 @@ class Shelf:
 
     newest: SleepRecord | None = RECORD
     older: tuple[SleepRecord, ...] = ()
+    stored: tuple[SleepRecord, ...] = (RECORD,)
     deleted: list[int] = field(default_factory=list)
 
     def all(self) -> Mapping[str, SleepRecord]:
@@ -44,6 +45,9 @@ class Shelf:
 
     def superseded(self) -> tuple[SleepRecord, ...]:
         return self.older
+
+    async def of(self, _space_uid: str) -> Sequence[SleepRecord]:
+        return self.stored
 
     async def delete(self, record: SleepRecord) -> None:
         self.deleted.append(record.epoch)
@@ -100,6 +104,16 @@ async def test_a_record_that_a_late_write_created_beside_a_newer_one_is_deleted(
     known = msgspec.convert(api.namespace, Namespace)
     await janitor(api, shelf, Watched(known=known)).clear()
     assert shelf.deleted == [1]
+
+
+async def test_no_record_is_deleted_beside_a_newer_one_that_only_a_late_watch_still_shows() -> None:
+    """Its Space lost the epoch on its namespace, was slept anew and counts from the beginning."""
+    present = replace(RECORD, epoch=1)
+    shelf = Shelf(older=(present,), stored=(present,))
+    api = model()
+    known = msgspec.convert(api.namespace, Namespace)
+    await janitor(api, shelf, Watched(known=known)).clear()
+    assert shelf.deleted == []
 
 
 @pytest.mark.parametrize(("leading", "synced"), [(False, True), (True, False)])
