@@ -376,7 +376,7 @@ class Daemon:
         await self._serve_api(
             loop, cluster, meter, Inquiry(assessor, cluster.inventory, self._clock), door
         )
-        await self._run("loop", loop.run())
+        await self._run("loop", _decide(loop, cluster.records))
 
     async def _serve_api(
         self,
@@ -454,6 +454,12 @@ def retention(config: Config) -> Retention:
         gaps=kept.gaps,
         streams=timedelta(seconds=config.api_signal.stream_max_seconds) + timedelta(days=1),
     )
+
+
+async def _decide(loop: VerdictLoop, records: RecordStore) -> None:
+    """Run the loop once it is known what sleeps; until then, no record does not mean awake."""
+    await records.known()
+    await loop.run()
 
 
 def _tell_owner(loop: VerdictLoop, inventory: Inventory, space_uid: str) -> None:

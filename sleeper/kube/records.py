@@ -94,6 +94,14 @@ class RecordStore:
 
     # the watched view
 
+    async def known(self) -> None:
+        """Wait until it is known which Spaces sleep, were it only once.
+
+        Where the custom resource is not served there are no records, and what still sleeps is
+        found by its restore annotations.
+        """
+        await self._reflector.known.wait()
+
     @property
     def synced(self) -> bool:
         """The records have been listed and their watch is alive."""

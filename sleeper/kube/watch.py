@@ -25,7 +25,7 @@ from metrics.recorder import Recorder
 from sleeper.core.objects import KubeObject
 from sleeper.kube.backoff import Backoff
 from sleeper.kube.client import KubeClient
-from sleeper.kube.errors import Gone, KubeError, Status, Unavailable, Undecodable
+from sleeper.kube.errors import Gone, KubeError, NotFound, Status, Unavailable, Undecodable
 from sleeper.telemetry.clock import jittered
 
 WATCH_SECONDS: Final = 120.0
@@ -93,6 +93,9 @@ class Reflector(Generic[ObjectT]):
         watch_seconds: length of one watch.
         relist_seconds: time between forced lists.
         page_size: objects per page of a list.
+
+    Attributes:
+        known: set once it was listed, or is not served at all: then there are no objects of it.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Reflector(Generic[ObjectT]):
         self._lost_sight: tuple[datetime, datetime] | None = None
         self._trouble = ""
         self._ever_listed = False
+        self.known = asyncio.Event()
 
     @property
     def last_seen(self) -> datetime | None:
@@ -175,6 +179,8 @@ class Reflector(Generic[ObjectT]):
 
     async def _pause(self, error: KubeError) -> None:
         self._trouble = str(error)
+        if isinstance(error, NotFound):
+            self.known.set()
         self._recorder.reflector(self.resource, "error")
         delay = self._backoff.next_delay()
         _log.warning(
@@ -204,6 +210,7 @@ class Reflector(Generic[ObjectT]):
             self._lost_sight = (self._last_seen, now)
         self._store.replace(objects, now)
         self._ever_listed = True
+        self.known.set()
         self._version = version
         self._relist_at = self._clock.monotonic() + jittered(self._relist_seconds)
         self._seen()

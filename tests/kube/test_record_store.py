@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -20,8 +21,9 @@ from sleeper.kube.errors import NotFound, TestFailed
 from sleeper.kube.record_wire import ENTRIES_PER_CHUNK
 from sleeper.kube.records import RecordStore
 from sleeper.telemetry.clock import SystemClock
-from tests.kube.scripted import ScriptedServer
+from tests.kube.scripted import Handler, ScriptedServer, answer, hang, refusal
 from tests.kube.test_records import record
+from tests.support.eventually import eventually
 from tests.support.modelapi import apply_patch
 
 MISFIT = "the server rejected our request due to an error in our request"
@@ -144,3 +146,22 @@ async def test_where_the_custom_resource_is_gone_there_are_no_records(
     assert await store.of("space-uid") == []
     with pytest.raises(NotFound):
         await store.list()
+
+
+@pytest.mark.parametrize(
+    "then",
+    [answer(body={"metadata": {"resourceVersion": "5"}, "items": []}), refusal(404, "NotFound")],
+)
+async def test_what_sleeps_is_known_once_the_records_were_listed_or_are_not_served(
+    server: ScriptedServer, store: RecordStore, then: Handler
+) -> None:
+    server.then(refusal(403, "Forbidden"), refusal(403, "Forbidden"), then, hang)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(store.run())
+        known = tasks.create_task(store.known())
+        await eventually(lambda: len(server.requests) >= 2, within=10)
+        assert not known.done()
+        async with asyncio.timeout(10):
+            await known
+        assert len(server.requests) >= 3
+        following.cancel()
