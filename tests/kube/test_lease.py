@@ -208,6 +208,21 @@ async def test_a_renewal_whose_answer_is_lost_is_recognised_as_our_own(
         assert set(leases.writes) == {"a"}
 
 
+async def test_a_stop_while_a_renewal_is_under_way_gives_the_lease_back_all_the_same(
+    server: ScriptedServer, leases: LeaseServer
+) -> None:
+    async with candidate(server, "a") as (a, task):
+        await eventually(lambda: a.leading)
+        leases.forgetful.add("a")
+        before = leases.version
+        await eventually(lambda: leases.version > before, every=0.005)
+        leases.forgetful.clear()
+        task.cancel()
+        await eventually(task.done)
+    assert leases.lease is not None
+    assert leases.lease["spec"]["holderIdentity"] == ""
+
+
 async def test_a_lease_that_somebody_deleted_is_made_anew(
     server: ScriptedServer, leases: LeaseServer
 ) -> None:
