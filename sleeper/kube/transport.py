@@ -207,7 +207,7 @@ def _lost_answers(request: Request) -> Iterator[None]:
         raise KubeTimeout("no answer in time", path=request.path, reason="Timeout") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # ValueError: aiohttp's word for a line beyond its buffer of 4 MiB
-        sentence = f"connection lost: {error or type(error).__name__}"
+        sentence = f"connection lost: {str(error) or type(error).__name__}"
         broken = OutcomeUnknown if request.is_write else Unavailable
         raise broken(sentence, path=request.path, reason="ConnectionLost") from error
 
