@@ -177,6 +177,8 @@ class Connection(asyncio.BufferedProtocol):
             return self._head[self._filled :]
         if self._reading is _Reading.BODY and self._buffer is not None:
             return memoryview(self._buffer)[self._length - self._missing : self._length]
+        if self._reading is _Reading.SHED:
+            return _SCRATCH[: self._missing]
         return _SCRATCH
 
     def buffer_updated(self, nbytes: int) -> None:

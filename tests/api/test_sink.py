@@ -319,6 +319,18 @@ async def test_a_connection_is_kept_and_its_bodies_arrive_whole(
     assert statuses(answer) == [200] * 5
 
 
+async def test_what_is_sent_behind_a_body_that_is_thrown_away_is_heard(
+    site: Site, receiver: Receiver
+) -> None:
+    large = HEAD + b"Content-Length: %d\r\n\r\n" % MIB + bytes(MIB)
+    last = HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nz"
+    async with running(site, receiver, limits=SinkLimits(body_bytes=MIB // 2)) as port:
+        answer = await say(port, site, large + last)
+    assert statuses(answer) == [200, 200]
+    assert receiver.missed == [("main", GapReason.SHED)]
+    assert receiver.bodies == [("main", b"z")]
+
+
 async def test_a_body_in_chunks_arrives_whole(site: Site, receiver: Receiver) -> None:
     chunks = b"3\r\nabc\r\n", b"5\r\n", b"defgh\r\n0\r\n", b"\r\n"
     async with running(site, receiver) as port:
