@@ -18,10 +18,12 @@ from metrics.core.clock import Clock
 from metrics.instruments import NullRecorder
 from sleeper.control.actuator import Actuator
 from sleeper.control.flight_result import FlightSettings
+from sleeper.control.status import write_annotations
 from sleeper.control.waking import MUST_COME_BACK, Waking
-from sleeper.core.names import RESTORE
+from sleeper.core.names import POWER_STATE, REASON, RESTORE, SLEEPING_SINCE
 from sleeper.core.notes import Disbelief, RestoreNote, read_note
-from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.objects import KubeObject, Metadata, SpaceObjects
+from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import ObjectRef, SleepRecord
 from sleeper.core.workloads import KINDS
@@ -107,26 +109,46 @@ async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
 
 
 async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
-    found, everything = await _notes_by_namespace(client, say)
-    for namespace, notes in found.items():
-        for result in await waking.undo_notes(namespace, notes):
-            name = f"{namespace}: {result.ref.kind}/{result.ref.name}"
+    namespaces = {
+        found.metadata.name: found.metadata async for found in _all(client, "/api/v1/namespaces")
+    }
+    found, everything = await _notes_by_namespace(client, namespaces, say)
+    complete = everything
+    for name, notes in found.items():
+        results = await waking.undo_notes(name, notes)
+        for result in results:
             if result.left is None:
-                say(f"{name}: brought back by its annotation")
+                say(f"{name}: {result.ref.kind}/{result.ref.name}: brought back by its annotation")
             else:
-                say(f"{namespace}: {result.left.message}")
+                say(f"{name}: {result.left.message}")
                 everything = everything and result.left.why not in MUST_COME_BACK
+        if complete and all(result.left is None for result in results) and name in namespaces:
+            await _show_awake(client, namespaces[name], say)
     return everything
 
 
+async def _show_awake(client: KubeClient, seen: Metadata, say: Say) -> None:
+    """Take back what the namespace says of a sleep that no record will end; best effort.
+
+    Beside the state that was seen only: a sleep may have begun since.
+    """
+    if seen.annotation(POWER_STATE) in {None, PowerState.AWAKE, PowerState.DROWSY}:
+        return
+    changes = {
+        POWER_STATE: PowerState.AWAKE.value,
+        REASON: Reason.BREAK_GLASS.value,
+        SLEEPING_SINCE: None,
+    }
+    try:
+        await write_annotations(client, seen.name, changes, only_at=seen.resource_version)
+    except KubeError as error:
+        say(f"{seen.name}: everything is back, but its {POWER_STATE} was not mended: {error}")
+
+
 async def _notes_by_namespace(
-    client: KubeClient, say: Say
+    client: KubeClient, namespaces: Mapping[str, Metadata], say: Say
 ) -> tuple[Mapping[str, Sequence[tuple[ObjectRef, RestoreNote]]], bool]:
     """The notes that are believed, and whether every kind could be looked through."""
-    uids = {
-        found.metadata.name: found.metadata.uid
-        async for found in _all(client, "/api/v1/namespaces")
-    }
     everything = True
     notes: defaultdict[str, list[tuple[ObjectRef, RestoreNote]]] = defaultdict(list)
     for kind in KINDS.values():
@@ -137,7 +159,8 @@ async def _notes_by_namespace(
                 if raw is None:
                     continue
                 ref = ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid)
-                space_uid = uids.get(meta.namespace, "")
+                space = namespaces.get(meta.namespace)
+                space_uid = "" if space is None else space.uid
                 note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
                 if isinstance(note, Disbelief):
                     say(f"{meta.namespace}: {kind.kind}/{meta.name} was left: {note.why}")

@@ -100,6 +100,7 @@ async def test_with_the_custom_resource_gone_everything_comes_back_from_the_anno
     assert "not even their custom resource" in output
     assert "Deployment/web" in output
     assert await specs(space) == before
+    assert await space.power_state() == "Awake"
 
 
 async def test_a_forged_annotation_is_named_and_left(cluster: Cluster, space: LiveSpace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from sleeper.control import breakglass
 from sleeper.control.breakglass import wake_all
 from sleeper.control.flight_result import FlightResult
 from sleeper.control.waking import Waking
-from sleeper.core.names import RESTORE
+from sleeper.core.names import POWER_STATE, REASON, RESTORE, SLEEPING_SINCE
 from sleeper.core.notes import RestoreNote, encode_note
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
@@ -21,8 +22,6 @@ from sleeper.kube.client import KubeClient
 from sleeper.telemetry.clock import SystemClock
 from tests.kube.scripted import Handler, scripted_server
 from tests.kube.test_records import record, stored
-
-NAMESPACE = {"metadata": {"name": "team-a", "uid": "space-uid"}}
 
 
 async def run(handler: Handler) -> tuple[bool, list[str], list[str]]:
@@ -54,42 +53,94 @@ async def test_where_the_records_cannot_be_read_the_annotations_are_still_looked
     assert sum("/deployments" in request for request in requests) == 1
 
 
+class SleptWithoutRecord:
+    """One workload that sleeps in a namespace that says so; its record and its kind are gone."""
+
+    def __init__(self, plural: str, *, refuses: str = "\0") -> None:
+        """Refuse every request whose method and path contain ``refuses``."""
+        note = RestoreNote(space_uid="space-uid", epoch=1, uid="u", fields={"/spec/replicas": 3})
+        self._plural = plural
+        self._refuses = refuses
+        self.workload: dict[str, Any] = {
+            "metadata": {
+                "name": "web",
+                "namespace": "team-a",
+                "uid": "u",
+                "generation": 1,
+                "annotations": {RESTORE: encode_note(note)},
+            },
+            "spec": {"replicas": 0},
+        }
+        self.namespace: dict[str, Any] = {
+            "metadata": {
+                "name": "team-a",
+                "uid": "space-uid",
+                "resourceVersion": "7",
+                "annotations": {POWER_STATE: "Asleep", SLEEPING_SINCE: "2026-11-18T12:00:00Z"},
+            }
+        }
+        self.seen_at: str | None = None
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if self._refuses in f"{request.method} {request.path}":
+            return web.json_response({"message": "no"}, status=403)
+        if request.path.endswith("/namespaces/team-a"):
+            metadata = json.loads(await request.read())["metadata"]
+            self.seen_at = metadata.get("resourceVersion")
+            self.namespace["metadata"]["annotations"] |= metadata["annotations"]
+            return web.json_response(self.namespace)
+        if request.method == "PATCH":
+            for op in json.loads(await request.read()):
+                if op["path"] == "/spec/replicas" and op["op"] != "test":
+                    self.workload["spec"]["replicas"] = op["value"]
+                if op["op"] == "remove":
+                    self.workload["metadata"]["annotations"] = {}
+        if request.path.endswith(f"/{self._plural}/web"):
+            return web.json_response(self.workload)
+        if request.path.endswith("/namespaces"):
+            return listing(self.namespace)
+        if "sleeprecords" in request.path:
+            return web.json_response({"message": "no such resource"}, status=404)
+        return listing(self.workload) if request.path.endswith(f"/{self._plural}") else listing()
+
+
 @pytest.mark.parametrize("refused", ["/deployments", "/statefulsets"])
 async def test_where_one_kind_cannot_be_listed_the_others_come_back(refused: str) -> None:
     """Their annotations are all that is left."""
     plural = {"/deployments": "statefulsets", "/statefulsets": "deployments"}[refused]
-    note = RestoreNote(space_uid="space-uid", epoch=1, uid="u", fields={"/spec/replicas": 3})
-    live = {
-        "metadata": {
-            "name": "web",
-            "namespace": "team-a",
-            "uid": "u",
-            "generation": 1,
-            "annotations": {RESTORE: encode_note(note)},
-        },
-        "spec": {"replicas": 0},
-    }
+    cluster = SleptWithoutRecord(plural, refuses=refused)
 
-    async def handler(request: web.Request) -> web.StreamResponse:
-        if request.method == "PATCH":
-            for op in json.loads(await request.read()):
-                if op["path"] == "/spec/replicas" and op["op"] != "test":
-                    live["spec"]["replicas"] = op["value"]  # type: ignore[index]
-                if op["op"] == "remove":
-                    live["metadata"]["annotations"] = {}  # type: ignore[index]
-        if request.path.endswith(f"/{plural}/web"):
-            return web.json_response(live)
-        if request.path.endswith(refused):
-            return web.json_response({"message": "no"}, status=403)
-        if request.path.endswith("/namespaces"):
-            return listing(NAMESPACE)
-        return listing(live) if request.path.endswith(f"/{plural}") else listing()
+    back, said, _ = await run(cluster)
 
-    back, said, _ = await run(handler)
-
-    assert live["spec"] == {"replicas": 3}
+    assert cluster.workload["spec"] == {"replicas": 3}
     assert not back
     assert any(refused.strip("/") in line and "cannot be listed" in line for line in said)
+    # What could not be listed may sleep still.
+    assert cluster.namespace["metadata"]["annotations"][POWER_STATE] == "Asleep"
+
+
+async def test_a_namespace_that_came_back_by_annotations_alone_says_that_it_is_awake() -> None:
+    cluster = SleptWithoutRecord("deployments")
+
+    back, said, _ = await run(cluster)
+
+    assert back, said
+    annotations = cluster.namespace["metadata"]["annotations"]
+    assert annotations[POWER_STATE] == "Awake"
+    assert annotations[REASON] == "BreakGlass"
+    assert annotations[SLEEPING_SINCE] is None
+    # Only as it was seen: a sleep may begin meanwhile.
+    assert cluster.seen_at == "7"
+
+
+async def test_a_namespace_whose_state_cannot_be_mended_is_named() -> None:
+    cluster = SleptWithoutRecord("deployments", refuses="PATCH /api/v1/namespaces/team-a")
+
+    back, said, _ = await run(cluster)
+
+    assert back
+    assert cluster.workload["spec"] == {"replicas": 3}
+    assert any(line.startswith("team-a: everything is back, but") for line in said)
 
 
 async def test_a_space_that_cannot_be_made_sense_of_does_not_end_the_wakes_of_the_others(
