@@ -160,11 +160,17 @@ class Sleep:
     async def _entries(self, objects: SpaceObjects) -> tuple[Entry, ...]:
         """Entries from the objects as they are in storage; the watched ones may be a moment old."""
         wanted = sleepable(objects)
-        async with asyncio.TaskGroup() as group:
-            reads = [
-                group.create_task(self._actuator.read(self._space.name, item.ref))
-                for item in wanted
-            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                reads = [
+                    group.create_task(self._actuator.read(self._space.name, item.ref))
+                    for item in wanted
+                ]
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            if not isinstance(first, KubeError):
+                raise
+            raise first from failed
         found = (
             entry_for(live, kind=item.kind, wave=item.wave)
             for item, read in zip(wanted, reads, strict=True)

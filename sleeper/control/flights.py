@@ -160,8 +160,15 @@ class Flights:
             return  # the note stays and is found again
         if not late:
             return
-        await self._waking.undo_notes(space_name, late)
-        named = ", ".join(f"{ref.kind}/{ref.name}" for ref, _ in late)
+        undone = []
+        for result in await self._waking.undo_notes(space_name, late):
+            if result.left is None:
+                undone.append(f"{result.ref.kind}/{result.ref.name}")
+            else:
+                log.warning("late_write_left", space=space_name, detail=result.left.message)
+        if not undone:
+            return
+        named = ", ".join(undone)
         await self._events.record(
             regarding=objects.namespace,
             reason=Reason.LATE_WRITE.value,

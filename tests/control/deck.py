@@ -46,9 +46,11 @@ class HeardEvents:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.notes: list[str] = []
 
-    async def record(self, *, reason: str, **_: object) -> None:
+    async def record(self, *, reason: str, note: str, **_: object) -> None:
         self.reasons.append(reason)
+        self.notes.append(note)
 
 
 def model() -> ModelApi:
@@ -91,6 +93,7 @@ def flights(
     *,
     may_write: Callable[[float], bool] = lambda _s: True,
     observes: Callable[[str], bool] = lambda _name: False,
+    events: HeardEvents | None = None,
 ) -> Flights:
     return Flights(
         client=api,
@@ -98,7 +101,7 @@ def flights(
         spaces=api,
         clock=FixedClock(),
         recorder=NullRecorder(),
-        events=HeardEvents(),
+        events=events or HeardEvents(),
         may_write=may_write,
         observes=observes,
         settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=5),

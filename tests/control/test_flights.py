@@ -205,6 +205,22 @@ async def test_a_sleep_whose_record_cannot_be_written_is_undone_and_not_gone_on_
     assert essence(api) == before
 
 
+async def test_a_sleep_that_cannot_read_the_objects_ends_with_nothing_changed() -> None:
+    api = mixed_space()
+    before = essence(api)
+
+    async def unavailable(_path: str, **_: object) -> bytes:
+        raise Unavailable("etcdserver: no leader", status=500)
+
+    api.get = unavailable  # type: ignore[assignment,method-assign]
+
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.WRITE_FAILED
+    assert "nothing was changed" in result.message
+    assert (essence(api), api.stored) == (before, {})
+
+
 async def test_a_wake_brings_back_what_it_knows_and_keeps_the_record_of_what_it_does_not() -> None:
     api = mixed_space()
     before = essence(api)

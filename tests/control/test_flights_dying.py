@@ -163,6 +163,29 @@ async def test_a_wake_by_another_process_at_any_write_of_a_sleep_is_the_last_wor
     assert essence(api) == before
 
 
+@MOMENTS
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_two_processes_that_wake_a_space_at_the_same_time_do_each_other_no_harm(
+    number: int, moment: Callable[[Callable[[], Any]], Any]
+) -> None:
+    api = mixed_space()
+    before = essence(api)
+    await sleep_once(api)
+
+    def wake_elsewhere(write: Callable[[], Any]) -> Any:
+        api.fault = lambda _name, write: write()
+        answer = write() if moment is after_effect else None
+        with ThreadPoolExecutor(1) as elsewhere:
+            waking = flights(api).wake(SPACE.uid, Reason.BREAK_GLASS)
+            assert elsewhere.submit(asyncio.run, waking).result().ok
+        return answer if moment is after_effect else write()
+
+    strike(api, number, wake_elsewhere)
+    assert (await flights(api).wake(SPACE.uid, Reason.BREAK_GLASS)).ok
+
+    assert (essence(api), api.stored) == (before, {})
+
+
 _WORKLOADS = st.lists(
     st.tuples(
         st.sampled_from(["Deployment", "StatefulSet"]),

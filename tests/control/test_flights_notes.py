@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sleeper.control.flight_result import FlightSettings
 from sleeper.control.flights import Flights
 from sleeper.core.names import RESTORE
 from sleeper.core.reasons import Reason
+from sleeper.kube.errors import Forbidden
 from tests.control.deck import (
     SPACE,
     FixedClock,
@@ -37,6 +39,27 @@ async def test_a_write_that_lands_after_its_sleep_is_over_is_undone_without_a_re
 
     assert not deck.has_late_writes(SPACE.name)
     assert essence(api) == before
+
+
+async def test_only_what_was_undone_is_said_to_be() -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    api.stored.clear()
+
+    def deny_web(name: str, write: Callable[[], Any]) -> Any:
+        if name == "patch deployments/web":
+            raise Forbidden('admission webhook "no.example" denied the request', status=403)
+        return write()
+
+    api.fault = deny_web
+    events = HeardEvents()
+    deck = flights(api, events=events)
+    await deck.undo_late(SPACE.name)
+    assert ["StatefulSet/db" in note and "web" not in note for note in events.notes] == [True]
+
+    await deck.undo_late(SPACE.name)
+    assert len(events.notes) == 1
+    assert deck.has_late_writes(SPACE.name)
 
 
 async def test_a_watch_that_lags_behind_the_record_undoes_nothing() -> None:
