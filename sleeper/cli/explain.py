@@ -40,7 +40,13 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield from _section("decision", _decision(answer))
     yield from _section("saw", [(fact["about"], fact["what"]) for fact in answer["saw"]])
     settings = [
-        (one["key"], one["value"], one["source"], _DECIDED if one["decided"] else "")
+        (
+            one["key"],
+            one["value"],
+            one["source"],
+            _DECIDED if one["decided"] else "",
+            one.get("refused") or "",
+        )
         for one in answer["settings"]
     ]
     yield from _section("settings", settings)

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sleeper.core import names
 from sleeper.core.durations import format_duration, format_instant
-from sleeper.core.idleness import idle_since, look
-from sleeper.core.policy import Mode, PolicyReading, Setting, SleepPolicy
+from sleeper.core.idleness import NOT_SEEING_YET, idle_since, look
+from sleeper.core.policy import Mode, PolicyNote, PolicyReading, Setting, SleepPolicy
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import MEANING, Reason
 from sleeper.core.schedule import AwakeHours, window
@@ -32,12 +33,22 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSetting:
-    """One effective value, where it came from, and whether the deciding rule read it."""
+    """One effective value.
+
+    Attributes:
+        key: the setting, as its annotation is called within our group.
+        value: what holds, as its owner would write it.
+        source: where that came from.
+        decided: whether the deciding rule read it.
+        refused: the annotation that asks for something else and cannot be read, as a sentence
+            with what follows from that; None where nothing was refused.
+    """
 
     key: str
     value: str
     source: str
     decided: bool
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +122,7 @@ def explain(
         rule=MEANING[verdict.reason],
         message=verdict.message,
         saw=tuple(_saw(snapshot, reading.policy, now)),
-        settings=tuple(_settings(reading.policy, verdict.reason)),
+        settings=tuple(_settings(reading, verdict.reason)),
         problems=tuple(map(str, reading.problems)),
         warnings=tuple(map(str, reading.warnings)),
         would_change=tuple(_would_change(snapshot, reading, verdict)),
@@ -140,6 +151,8 @@ def _saw(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iterator[Fac
     required = policy.required_signals.value
     since = idle_since(snapshot, required)
     what = f"{since.because} at {format_instant(since.at)}"
+    if snapshot.last_activity is None:
+        what = f"none was seen; {what}"
     horizon = look(snapshot, required, now).horizon
     if horizon is not None:
         what += f"; idle for {format_duration(max(horizon - since.at, timedelta()))}"
@@ -171,7 +184,7 @@ def _saw_signals(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iter
         elif view.unknown_because is not None:
             what = f"cannot be trusted: {view.unknown_because} {view.unknown_detail}".rstrip()
         elif view.watermark is None:
-            what = "has not seen anything yet"
+            what = NOT_SEEING_YET
         else:
             lag = format_duration(max(now - view.watermark, timedelta()))
             what = f"has seen everything up to {format_instant(view.watermark)} ({lag} ago)"
@@ -180,8 +193,10 @@ def _saw_signals(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iter
         yield Fact(about=f"signal {name.value}", what=what)
 
 
-def _settings(policy: SleepPolicy, reason: Reason) -> Iterator[EffectiveSetting]:
-    read = _READ_BY.get(reason, ())
+def _settings(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetting]:
+    policy = reading.policy
+    refused = {problem.key: problem for problem in reading.problems}
+    read = refused if reason is Reason.POLICY_INVALID else _READ_BY.get(reason, ())
     values: tuple[tuple[str, Setting[object]], ...] = (
         (names.MODE, policy.mode),
         (names.SLEEP_AFTER, policy.sleep_after),
@@ -194,19 +209,32 @@ def _settings(policy: SleepPolicy, reason: Reason) -> Iterator[EffectiveSetting]
         (names.EXCLUDE, policy.excluded),
     )
     for key, setting in values:
+        value = _show(setting.value)
         yield EffectiveSetting(
             key=key.removeprefix(f"{names.GROUP}/"),
-            value=_show(setting.value),
+            value=value,
             source=setting.source.value,
             decided=key in read,
+            refused=_refused(refused[key], value) if key in refused else None,
         )
+
+
+def _refused(problem: PolicyNote, value: str) -> str:
+    holds = "nothing" if value == _NOTHING else f"{value!r}"
+    return (
+        f"the annotation {problem.quoted} cannot be read: {holds} holds instead, "
+        "and no sleep begins until it is mended"
+    )
+
+
+_NOTHING: Final = "-"
 
 
 def _show(value: object) -> str:  # noqa: PLR0911 one per type
     """A value as its owner would write it."""
     match value:
         case None:
-            return "-"
+            return _NOTHING
         case Enum():
             return str(value.value)
         case bool():

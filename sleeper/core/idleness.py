@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from metrics.core.signals import SignalName
 from sleeper.core.snapshot import Snapshot
+
+NOT_SEEING_YET: Final = "cannot say yet up to when it has seen everything"
+"""Of a signal without a watermark. It may have reported use already: that counts at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def look(snapshot: Snapshot, required: Collection[SignalName], now: datetime) ->
             detail = f" ({view.unknown_detail})" if view.unknown_detail else ""
             blind.append(f"{name.value} cannot be trusted: {view.unknown_because}{detail}")
         elif view.watermark is None:
-            blind.append(f"{name.value} has not seen anything yet")
+            blind.append(f"{name.value} {NOT_SEEING_YET}")
         elif view.watermark < horizon:
             horizon = view.watermark
     if blind:

@@ -129,11 +129,16 @@ class PolicyNote:
     value: str
     advice: str
 
-    def __str__(self) -> str:
+    @property
+    def quoted(self) -> str:
+        """The value in quotes, cut where it is long."""
         value = self.value
         if len(value) > LONGEST_SHOWN:
             value = value[: LONGEST_SHOWN - 1] + "…"
-        return f"{self.key}: {value!r} {self.advice}"
+        return repr(value)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.quoted} {self.advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

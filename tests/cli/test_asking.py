@@ -36,7 +36,8 @@ class Spaces:
         return []
 
     def explanation(self, name: str) -> Explanation | None:
-        reading = policy({"sleep-after": "30m", "nap": "long"})
+        sleep_after = "soon" if name == "unreadable" else "30m"
+        reading = policy({"sleep-after": sleep_after, "nap": "long"})
         seen = snapshot(last_activity=touch(NOW - minutes(10)))
         return explain(seen, reading, decide(seen, reading, NOW), NOW)
 
@@ -101,6 +102,13 @@ async def test_an_explanation_is_laid_out_for_reading(ask: Ask) -> None:
     assert ["mode", "act", "configuration"] in settings
     assert ["sleep-after", "30m", "annotation", "<- decided"] in settings
     assert any(line.startswith("  signal api  has seen everything") for line in sections["saw:"])
+
+
+async def test_a_refused_annotation_stands_beside_the_value_that_holds_instead(ask: Ask) -> None:
+    ran = await ask("explain", "unreadable")
+    assert ran.returncode == ExitCode.OK, ran.stderr
+    (line,) = (line for line in ran.stdout.splitlines() if line.startswith("  sleep-after "))
+    assert "configuration  <- decided  the annotation 'soon' cannot be read" in line
 
 
 async def test_usage_is_labelled_with_the_clock_of_the_zone_that_was_asked_for(ask: Ask) -> None:

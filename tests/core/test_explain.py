@@ -93,3 +93,39 @@ def test_a_route_hazard_that_was_waived_is_not_offered_as_the_reason() -> None:
     waived = policy({"sleep-after": "1h", "required-signals": "api"}, routes=True)
     told = explained(waived, hazards=(replace(hazard(), reason=Reason.NO_TRAFFIC_PROVIDER),))
     assert told.reason is Reason.IDLE_NOTICE
+
+
+def test_beside_a_default_it_says_which_annotation_was_refused_and_what_follows() -> None:
+    told = explained(policy({"sleep-after": "soon", "keep-awake-until": "x" * 1000}))
+    settings = {setting.key: setting for setting in told.settings}
+    held = settings["sleep-after"]
+    assert held.source == "configuration"
+    assert held.refused == (
+        f"the annotation 'soon' cannot be read: {held.value!r} holds instead, "
+        "and no sleep begins until it is mended"
+    )
+    assert "nothing holds instead" in (settings["keep-awake-until"].refused or "")
+    assert len(settings["keep-awake-until"].refused or "") < 200
+    assert settings["notice"].refused is None
+    assert {key for key, setting in settings.items() if setting.decided} == {
+        "sleep-after",
+        "keep-awake-until",
+    }
+
+
+def test_a_signal_that_cannot_vouch_for_any_time_yet_may_have_seen_use_all_the_same() -> None:
+    told = explained(
+        policy({"sleep-after": "1h"}),
+        last_activity=touch(NOW - minutes(1)),
+        signals={SignalName.API: api(None)},
+    )
+    saw = {fact.about: fact.what for fact in told.saw}
+    assert saw["signal api"] == "cannot say yet up to when it has seen everything"
+    assert "seen by api" in saw["use"]
+    assert told.message.count(saw["signal api"]) == 1
+
+
+def test_where_no_use_was_seen_it_says_so_beside_what_counts_in_its_place() -> None:
+    told = explained(policy({"sleep-after": "1h"}), last_activity=None)
+    saw = {fact.about: fact.what for fact in told.saw}
+    assert saw["use"].startswith("none was seen; it was created at ")
