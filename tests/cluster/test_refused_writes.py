@@ -14,8 +14,10 @@ import pytest
 import pytest_asyncio
 from devcluster.client import Cluster
 
+from sleeper.core.names import RESTORE
 from tests.cluster.denial import MESSAGE, denied
 from tests.cluster.scene import DATABASE, SHIPPED, WEB, Scene, furnished
+from tests.support.api import path_of
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.faultproxy import Rule
@@ -194,3 +196,31 @@ async def test_a_sleep_and_a_wake_end_right_though_every_watch_is_cut_in_the_mid
             await blind.fired(watches + 1)
             await blind.remove()
             await arrived(within=PASS_SECONDS)
+
+
+async def test_no_space_is_called_awake_before_it_is_known_what_sleeps(scene: Scene) -> None:
+    """A daemon begins while the records cannot be read, and nothing but them tells of a sleep."""
+    await scene.want("asleep")
+    await scene.asleep(within=PASS_SECONDS)
+    await scene.daemon.stop()
+    for manifest in (WEB, DATABASE):
+        path = f"{path_of(manifest, scene.space.name)}/{manifest['metadata']['name']}"
+        await scene.space.api.merge(path, {"metadata": {"annotations": {RESTORE: None}}})
+    leads = scene.daemon.log.count("lease_taken")
+    blind = await refuse(500)(scene, methods=["GET"], path="/sleeprecords", times=None)
+    awake = await scene.proxy.hold(
+        methods=["PATCH"], path=f"/namespaces/{scene.space.name}[?]", body="Awake"
+    )
+
+    scene.daemon.spawn()
+    await eventually(
+        lambda: scene.daemon.log.count("lease_taken") > leads, within=30, what="it leads"
+    )
+    await blind.fired(await blind.seen() + 5)
+
+    assert await awake.seen() == 0
+    await awake.remove()
+    await blind.remove()
+    await scene.daemon.until_ready()
+    await scene.want("awake")
+    await scene.awake(within=PASS_SECONDS)
