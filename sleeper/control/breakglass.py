@@ -81,13 +81,15 @@ async def wake_all(client: KubeClient, *, namespace: str, clock: Clock, say: Say
 
 async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
     try:
-        found = await records.list()
+        found, unreadable = await records.survey()
     except NotFound:
         say("there are no sleep records, not even their custom resource: by annotations alone")
         return True
     except KubeError as error:
         say(f"the sleep records cannot be read: by annotations alone: {error}")
         return False
+    for name in unreadable:
+        say(f"the sleep record {name} cannot be read: its Space by annotations alone")
     turns = asyncio.Semaphore(SPACES_AT_A_TIME)
 
     async def wake(record: SleepRecord) -> bool:
@@ -105,7 +107,7 @@ async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
 
     async with asyncio.TaskGroup() as group:
         wakes = [group.create_task(wake(record)) for record in found]
-    return all(task.result() for task in wakes)
+    return all(task.result() for task in wakes) and not unreadable
 
 
 async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:

@@ -129,13 +129,13 @@ class RecordStore:
 
     # reads and writes
 
-    async def list(self) -> list[SleepRecord]:
-        """All records, read from storage, oldest epoch first.
+    async def survey(self) -> tuple[list[SleepRecord], tuple[str, ...]]:
+        """All records, read from storage, oldest epoch first; and what makes up none, by name.
 
         Raises:
             NotFound: the custom resource itself is not there.
         """
-        return _assembled(await self._read())
+        return assemble(await self._read())
 
     async def of(self, space_uid: str) -> Sequence[SleepRecord]:
         """The records of one Space, read from storage, oldest epoch first.

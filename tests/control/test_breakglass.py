@@ -167,3 +167,19 @@ async def test_a_space_that_cannot_be_made_sense_of_does_not_end_the_wakes_of_th
     assert not back
     assert woken == ["second", "third"]
     assert any("not back" in line and "a fault of ours" in line for line in said)
+
+
+async def test_a_record_that_cannot_be_read_is_named_and_not_everything_is_back() -> None:
+    """Somebody edited it, or a later version wrote it; its Space may have no annotations left."""
+    [chunk] = stored(record(space="edited"))
+    edited = msgspec.structs.replace(
+        chunk, spec=msgspec.structs.replace(chunk.spec, reason="OfALaterVersion")
+    )
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return listing(edited) if "sleeprecords" in request.path else listing()
+
+    back, said, _ = await run(handler)
+
+    assert not back
+    assert any(chunk.metadata.name in line and "cannot be read" in line for line in said)

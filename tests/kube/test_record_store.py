@@ -145,7 +145,7 @@ async def test_where_the_custom_resource_is_gone_there_are_no_records(
     kept.served = False
     assert await store.of("space-uid") == []
     with pytest.raises(NotFound):
-        await store.list()
+        await store.survey()
 
 
 @pytest.mark.parametrize(
