@@ -17,11 +17,12 @@ from demo.story import NOTICE_SECONDS, SLEEP_AFTER_SECONDS, Cast, tell
 from demo.watcher import StoryError, Watcher
 
 LOOK_AROUND = """
-It is all still running. In this shell you might type:
+It is all still running, but nobody comes any more: the rest falls asleep within a minute.
+In this shell you might type:
   sleeper spaces                      who is awake, who sleeps, and why
   sleeper explain borealis-api        what it saw and by which rule it decided
   sleeper wake atlas-preview --wait   bring one back
-  sleeper usage --by space            what each used and what sleeping freed
+  sleeper usage --since 10m           what each used and what sleeping freed
   kubectl get pods --all-namespaces
 Leaving the shell takes everything down.
 """

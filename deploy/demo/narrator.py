@@ -28,6 +28,7 @@ class Narrator:
         self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._stop = threading.Event()
+        self._printing = threading.Lock()
         self._last: dict[str, str] = {}
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._thread = threading.Thread(target=self._follow, name="table", daemon=True)
@@ -55,9 +56,11 @@ class Narrator:
         self._console.print(f"{self._clock()}  … {text}")
 
     def fact(self, text: str) -> None:
-        """Something has been shown; the table beneath shows it too."""
+        """Something has been shown; the table, or the lines before, show it too."""
         if self._console.is_terminal:
             self._live.update(self._table())
+        else:
+            self._print_changes()
         self._console.print(f"{self._clock()}  [green]✓[/] {text}")
 
     def page(self, text: str) -> None:
@@ -81,11 +84,12 @@ class Narrator:
                 self._print_changes()
 
     def _print_changes(self) -> None:
-        for space in SPACES:
-            state = _state(self._watcher.sight(space.name))
-            if self._last.get(space.name) != state:
-                self._last[space.name] = state
-                self._console.print(f"{self._clock()}    {space.name:18} {state}")
+        with self._printing:
+            for space in SPACES:
+                state = _state(self._watcher.sight(space.name))
+                if self._last.get(space.name) != state:
+                    self._last[space.name] = state
+                    self._console.print(f"{self._clock()}    {space.name:18} {state}")
 
     def _table(self) -> Table:
         table = Table(title=f"seen by the watcher, {self._clock().strip()}", title_justify="left")

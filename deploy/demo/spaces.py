@@ -67,7 +67,7 @@ SPACES = (
     DemoSpace(
         name="borealis-api",
         tenant="borealis",
-        story="depends on Prometheus",
+        story="a client calls it, as Prometheus shows",
         host="api.example.com",
     ),
 )

@@ -69,6 +69,7 @@ def _nobody_comes(cast: Cast) -> None:
         "Nobody comes",
         "The unused Spaces get notice and sleep; the others are kept up, each by something else.",
     )
+    narrator.waiting(f"Half a minute: {SLEEP_AFTER_SECONDS} s of idleness surely seen, and notice.")
     sleepers = ("atlas-preview", "atlas-leftover", "borealis-ledger")
     awake = tuple(name for name in cast.stage.names if name not in sleepers)
     for name, why in (
@@ -106,6 +107,7 @@ def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
     stage.component("prometheus").stop()
     busy["client"].stop()
     busy["alice"].stop()
+    narrator.waiting("Half a minute again.")
     watcher.wait("atlas-workbench sleeps", _asleep("atlas-workbench"), seconds=90)
     narrator.fact("atlas-workbench needs no traffic signal: it sleeps.")
     watcher.insist(
@@ -115,10 +117,10 @@ def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
     )
     narrator.fact("borealis-api is up, though idle as long: no data is not idleness.")
     stage.component("prometheus").start()
+    narrator.waiting("Prometheus is started again.")
     took = watcher.wait("borealis-api sleeps", _asleep("borealis-api"), seconds=120)
     narrator.fact(
-        f"Prometheus is back, and the counters show that nobody came meanwhile: "
-        f"borealis-api sleeps {took:.0f} s later."
+        f"The counters show that nobody came meanwhile: borealis-api sleeps {took:.0f} s later."
     )
 
 
@@ -135,9 +137,11 @@ def _bob_comes_back(cast: Cast) -> None:
 
 
 def _the_bill(cast: Cast) -> None:
-    cast.narrator.scene("What it was worth", "$ sleeper usage")
-    for arguments in (("--by", "space"), ("--by", "tenant"), ("--by", "tenant", "--per", "minute")):
-        cast.narrator.page(cast.daemon.sleeper("usage", *arguments))
+    cast.narrator.scene("What it was worth", "What was requested, and what sleeping freed.")
+    for question in ("--by space", "--by tenant", "--by tenant --per minute"):
+        command = f"usage --since 5m {question}"
+        answer = cast.daemon.sleeper(*command.split())
+        cast.narrator.page(f"\n$ sleeper {command}\n{answer.rstrip()}")
 
 
 def _asleep(name: str) -> Callable[[Watcher], bool]:
