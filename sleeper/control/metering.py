@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -39,10 +40,16 @@ class MeterSettings:
         flush_interval_seconds: how often rows and the proof of life are stored; a crash loses
             sight of at most this much, plus the time until somebody takes over.
         max_clock_step_seconds: a larger step of the wall clock ends the span that was seen.
+        last_look_seconds: how long the end may wait for proof that all changes have been seen.
     """
 
     flush_interval_seconds: float = 2.0
     max_clock_step_seconds: float = 2.0
+    last_look_seconds: float = 3.0
+
+
+_POLL_SECONDS: Final = 0.1
+"""How often is looked whether the meter may take over: all that time is a gap."""
 
 
 class Meter:
@@ -74,12 +81,19 @@ class Meter:
         inventory.subscribe_pods(self._pod_changed)
 
     async def run(self) -> None:
-        """Meter for as long as the Lease is held; stores what is left when it is cancelled."""
+        """Meter for as long as the Lease is held; stores what is left when it is cancelled.
+
+        Cancel this before the inventory: its end looks once more at what happened to Pods.
+        """
         try:
             while True:
                 await self.tick()
-                await asyncio.sleep(self._settings.flush_interval_seconds)
+                busy = self._shift is not None or self._may_take_over()
+                await asyncio.sleep(
+                    self._settings.flush_interval_seconds if busy else _POLL_SECONDS
+                )
         finally:
+            await self._look_once_more()
             await self._or_warn(self._store)
 
     async def tick(self) -> None:
@@ -89,7 +103,7 @@ class Meter:
         elif self._shift is not None:
             self._watch_the_clock(self._shift)
             await self._or_warn(self._store)
-        elif self._inventory.synced:
+        elif self._may_take_over():
             await self._or_warn(self._take_over)
 
     def power_changed(
@@ -148,6 +162,19 @@ class Meter:
         step = (self._clocks[0] - wall).total_seconds() - (self._clocks[1] - monotonic)
         if abs(step) > self._settings.max_clock_step_seconds:
             shift.lost_sight(shift.alive_until, seconds(self._clocks[0]))
+
+    def _may_take_over(self) -> bool:
+        return self._leading() and self._inventory.synced
+
+    async def _look_once_more(self) -> None:
+        """The gap of a clean restart begins here, not at the last sign of life before."""
+        if self._shift is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.last_look_seconds):
+                await self._inventory.catch_up_on_pods()
+        except TimeoutError:
+            log.info("meter ends without a last look at the pods")
 
     async def _or_warn(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -45,6 +45,10 @@ class MeteredInventory(Protocol):
         """The last stretch from proof of life to re-list; what was brief left no trace in it."""
         ...
 
+    async def catch_up_on_pods(self) -> None:
+        """Return once every change of Pods up to now has surely been seen."""
+        ...
+
     def namespaces(self) -> Iterable[Namespace]:
         """All namespaces."""
         ...

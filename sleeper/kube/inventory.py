@@ -149,6 +149,10 @@ class Inventory:
         """The last stretch from proof of life to re-list of the Pods; None: never re-listed."""
         return self._pods.lost_sight
 
+    async def catch_up_on_pods(self) -> None:
+        """Return once every change of Pods up to now has surely been seen."""
+        await self._pods.catch_up()
+
     # who wants to know
 
     def subscribe(self, callback: Callable[[str], None]) -> None:

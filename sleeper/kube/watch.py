@@ -35,6 +35,9 @@ intact, so this is also how long a quiet kind may go without proof of life."""
 RELIST_SECONDS: Final = 6 * 3600.0
 """A list is forced this often, in case the watch ever missed something."""
 
+_SHORTEST_WATCH_SECONDS: Final = 1.0
+"""Shorter than that the API server does not know."""
+
 _QUICK_END_SECONDS: Final = 1.0
 """A watch that ends sooner is answered with a pause, or we would spin."""
 
@@ -131,6 +134,8 @@ class Reflector(Generic[ObjectT]):
         self._lost_sight: tuple[datetime, datetime] | None = None
         self._trouble = ""
         self._ever_listed = False
+        self._open_watch: asyncio.Timeout | None = None
+        self._caught_up: asyncio.Event | None = None
         self.known = asyncio.Event()
 
     @property
@@ -163,6 +168,18 @@ class Reflector(Generic[ObjectT]):
 
     def _why(self) -> str:
         return f" ({self._trouble})" if self._trouble else ""
+
+    async def catch_up(self) -> None:
+        """Return once every change up to now has surely been seen, as long as that takes.
+
+        A quiet watch gives a sign of life only once a minute, so it is replaced by one that the
+        server ends after a second: its orderly end is the proof.
+        """
+        if self._caught_up is None:
+            self._caught_up = asyncio.Event()
+            if self._open_watch is not None:
+                self._open_watch.reschedule(asyncio.get_running_loop().time())
+        await self._caught_up.wait()
 
     async def run(self) -> None:
         """Follow until cancelled. No failure of the API server ends this."""
@@ -220,20 +237,29 @@ class Reflector(Generic[ObjectT]):
         self._recorder.reflector(self.resource, "watch")
         began = self._clock.monotonic()
         lines = 0
+        length = min(jittered(self._watch_seconds), max(1.0, self._relist_at - began))
         stream = self._client.watch(
             self._path,
             resource_version=self._version,
-            timeout_seconds=min(jittered(self._watch_seconds), max(1.0, self._relist_at - began)),
+            timeout_seconds=length if self._caught_up is None else _SHORTEST_WATCH_SECONDS,
         )
-        async with aclosing(stream):
-            async for line in stream:
-                if line:
-                    lines += 1
-                    self._apply(line)
-                    self._seen()
+        try:
+            async with asyncio.timeout(None) as self._open_watch, aclosing(stream):
+                async for line in stream:
+                    if line:
+                        lines += 1
+                        self._apply(line)
+                        self._seen()
+        except TimeoutError:
+            return  # somebody wants to catch up
+        finally:
+            self._open_watch = None
         if self._clock.monotonic() - began < _QUICK_END_SECONDS and not lines:
             raise Unavailable("the watch ended at once", path=self._path, reason="QuickEnd")
         self._seen()
+        if self._caught_up is not None:
+            self._caught_up.set()
+            self._caught_up = None
 
     def _apply(self, line: bytes) -> None:
         try:

@@ -25,6 +25,7 @@ from sleeper.daemon import retention
 from sleeper.errors import StoreError
 from sleeper.store.engine import Database
 from tests.billing.watching import HandClock, WatchedInventory, namespace_body, pod_body
+from tests.support.eventually import eventually
 
 T0 = int(datetime(2026, 11, 19, 12, 0, tzinfo=UTC).timestamp())
 MIB = 2**20
@@ -376,6 +377,54 @@ async def test_what_is_left_is_stored_when_it_ends(site: Site) -> None:
         running.cancel()
     async with site.database.read() as connection:
         assert len(await store.select_reservations(connection, 0, 2**40)) == 1
+
+
+@pytest.mark.parametrize(("answers", "seen_until"), [(True, T0 + 50), (False, T0 + 10)])
+async def test_a_clean_end_looks_once_more_so_that_its_gap_begins_no_earlier(
+    site: Site, *, answers: bool, seen_until: int
+) -> None:
+    meter = Meter(
+        inventory=site.inventory,
+        database=site.database,
+        leading=lambda: True,
+        clock=site.clock,
+        recorder=site.gaps,
+        settings=MeterSettings(flush_interval_seconds=3600, last_look_seconds=0.01),
+    )
+    site.inventory.answers = answers
+    await site.pass_to(10, meter)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(meter.run())
+        await asyncio.sleep(0)
+        site.clock.move_to(T0 + 50)  # and the Pod watch is silent, because no Pod changes
+        running.cancel()
+    async with site.database.read() as connection:
+        (span,) = await store.select_spans(connection)
+    assert span.end == seen_until
+
+
+async def test_the_meter_takes_over_as_soon_as_it_leads(site: Site) -> None:
+    site.leading = False
+    meter = Meter(
+        inventory=site.inventory,
+        database=site.database,
+        leading=lambda: site.leading,
+        clock=site.clock,
+        recorder=site.gaps,
+        settings=MeterSettings(flush_interval_seconds=3600),
+    )
+
+    async def took_over() -> bool:
+        async with site.database.read() as connection:
+            return bool(await store.select_spans(connection))
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(meter.run())
+        await asyncio.sleep(0)
+        assert not await took_over()
+        site.leading = True
+        await eventually(took_over, within=5, what="the meter took over")
+        running.cancel()
 
 
 async def test_retention_forgets_what_ended_long_ago_and_its_coverage(site: Site) -> None:

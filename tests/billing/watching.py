@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class WatchedInventory:
             seen_until=lambda: self.pods_seen_until,
         )
         self.synced = True
+        self.answers = True
         self.pods_seen_until: datetime | None = clock.now()
         self.pods_lost_sight: tuple[datetime, datetime] | None = None
 
@@ -72,6 +74,11 @@ class WatchedInventory:
 
     def subscribe_pods(self, callback: Callable[[PodChange], None]) -> None:
         self._on_pod.append(callback)
+
+    async def catch_up_on_pods(self) -> None:
+        if not self.answers:
+            await asyncio.Event().wait()
+        self.alive()
 
     def alive(self) -> None:
         """The Pod watch gave a sign of life."""

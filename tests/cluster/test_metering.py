@@ -7,7 +7,7 @@ import re
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from devcluster.client import Cluster
 from billing import store
 from billing.core.periods import Grain
 from billing.core.reservation import Reservation
-from billing.core.statement import GroupBy, StatementQuery
+from billing.core.statement import GroupBy, Span, StatementQuery
 from metrics.recorder import NullRecorder
 from sleeper.control.metering import Meter, MeterSettings
 from sleeper.control.shift import seconds
@@ -27,6 +27,7 @@ from sleeper.kube.inventory import Inventory
 from sleeper.store.engine import Database
 from sleeper.telemetry.clock import SystemClock
 from tests.support import manifests
+from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.spaces import LiveSpace
 
@@ -62,7 +63,8 @@ async def meter(cluster: Cluster, database: Database) -> AsyncIterator[Meter]:
             recorder=recorder,
             settings=MeterSettings(flush_interval_seconds=0.2),
         )
-        running = [tasks.create_task(inventory.run()), tasks.create_task(meter.run())]
+        following = tasks.create_task(inventory.run())
+        metering = tasks.create_task(meter.run())
 
         async def took_over() -> bool:
             async with database.read() as connection:
@@ -70,8 +72,9 @@ async def meter(cluster: Cluster, database: Database) -> AsyncIterator[Meter]:
 
         await eventually(took_over, within=20, what="the meter took over")
         yield meter
-        for task in running:
-            task.cancel()
+        metering.cancel()
+        await asyncio.wait((metering,))
+        following.cancel()
 
 
 async def rows_of(database: Database, space: LiveSpace) -> list[Reservation]:
@@ -181,3 +184,34 @@ async def test_rows_begin_with_the_node_and_end_with_the_pod(
     assert sum(amounts.cpu_milli_seconds for amounts in ours) == sum(
         100 * ((row.end or 0) - row.start) for row in rows
     )
+
+
+async def test_a_gap_begins_with_a_clean_stop_and_ends_with_the_new_process(
+    daemon: Daemon,
+) -> None:
+    clock = SystemClock()
+
+    async def spans() -> Sequence[Span]:
+        async with (
+            await Database.open(daemon.config["database"]["url"]) as database,
+            database.read() as connection,
+        ):
+            return await store.select_spans(connection)
+
+    async def nothing_seen_lately() -> bool:
+        found = await spans()
+        return bool(found) and seconds(clock.now()) - found[0].end > 5
+
+    async def two_spans() -> Sequence[Span]:
+        found = await spans()
+        assert len(found) == 2
+        return found
+
+    await eventually(nothing_seen_lately, within=60, what="no Pod has changed for a while")
+    stopped_at = seconds(clock.now())
+    await daemon.restart()
+    ready_at = seconds(clock.now())
+    before, after = await eventually(two_spans, within=10, what="the meter took over")
+
+    assert before.end >= stopped_at
+    assert after.start <= ready_at

@@ -183,6 +183,40 @@ async def test_silence_for_two_watches_is_out_of_sync(
         assert "etcd is away" in await eventually(silence)
 
 
+async def test_whoever_catches_up_on_a_silent_watch_waits_for_the_end_of_a_short_one(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    silent = lines(stay=True)
+    server.then(listing(5, item("a", 1)), silent, lines(event("MODIFIED", item("a", 6))), silent)
+    async with following(client) as (reflector, _, store):
+        await eventually(lambda: len(server.requests) == 2, what="it watches")
+        listed_at = reflector.last_seen
+        assert listed_at is not None
+
+        async with asyncio.timeout(5):
+            await reflector.catch_up()
+
+        assert store.known == {"a": "6"}
+        assert reflector.last_seen is not None
+        assert reflector.last_seen > listed_at
+        await eventually(lambda: len(server.requests) == 4, what="it watches as before")
+    first, short, next_one = server.requests[1:]
+    assert "resourceVersion=5" in short
+    assert "timeoutSeconds=1" in short.split("&")
+    assert "timeoutSeconds=1" not in first.split("&") + next_one.split("&")
+
+
+async def test_nobody_catches_up_while_the_api_server_is_out_of_reach(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(listing(5), lines(stay=True), refusal(503, "ServiceUnavailable", "down"))
+    async with following(client) as (reflector, _, _store):
+        await eventually(lambda: len(server.requests) == 2, what="it watches")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await reflector.catch_up()
+
+
 async def test_a_list_is_forced_after_its_time(server: ScriptedServer, client: KubeClient) -> None:
     quiet, listed = lines(BOOKMARK_9, stay=True), listing(5)
 
