@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from devcluster.client import Cluster
 from sleeper.control.flight_result import FlightSettings
 from sleeper.core.names import RESTORE
 from tests.cluster.flying import flying
+from tests.cluster.scene import furnished
 from tests.support import manifests
 from tests.support.api import kubectl
+from tests.support.daemon import Daemon
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
@@ -113,3 +116,23 @@ async def test_a_forged_annotation_is_named_and_left(cluster: Cluster, space: Li
 
     assert "Deployment/web was left: the restore annotation" in output
     assert (await space.api.get(path))["spec"]["replicas"] == 0
+
+
+async def test_in_the_middle_of_a_sleep_of_a_running_daemon_it_has_the_last_word(
+    cluster: Cluster, space: LiveSpace, new_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Whatever write is held up meanwhile, and lands when all is over."""
+    async with furnished(cluster, space, new_daemon, tmp_path) as scene:
+        for number in (1, 2, 4, 7):
+            late = await scene.proxy.hold(skip=number, times=1, **scene.writes)
+            await scene.want("asleep")
+            await late.fired()
+            await scene.want("auto")
+
+            code, output = await wake_everything(cluster)
+
+            assert code == 0, output
+            assert space.name in output
+            await scene.lands(late)
+            await late.remove()
+            await scene.awake()
