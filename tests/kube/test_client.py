@@ -154,7 +154,7 @@ async def test_too_many_requests_beyond_the_deadline_is_said_at_once(
 
 async def test_nobody_listening_is_unavailable_for_a_write_because_nothing_was_sent() -> None:
     nobody = await KubeClient.connect_to(
-        "http://127.0.0.1:1", clock=SystemClock(), user_agent="t", request_timeout_seconds=0.3
+        "http://127.0.0.1:1", clock=SystemClock(), user_agent="t", request_timeout_seconds=1
     )
     async with nobody:
         with pytest.raises(Unavailable):
