@@ -192,6 +192,11 @@ class Dispatcher:
             else:
                 self._start(f"publish/{uid}", name, self._herald.publish(assessment))
 
+    def act_outside(self, name: str) -> None:
+        """Undo what sleeps that are over did late in a namespace that is no Space any more."""
+        if self._flights.has_late_writes(name):
+            self._start(f"late/{name}", name, self._undo_late(name))
+
     def _holds_off(self, name: str, assessment: Assessment, now: datetime) -> bool:
         """Whether the last flight failed a moment ago, or its end has not been seen since.
 

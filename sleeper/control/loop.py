@@ -142,6 +142,7 @@ class VerdictLoop:
         assessment = self._assessor.assess(name, now, views=views)
         if assessment is None:
             self._states.pop(name, None)
+            self._dispatcher.act_outside(name)
             return
         self._recorder.decide_seconds(self._clock.monotonic() - began)
         self._note(name, assessment, now)

@@ -504,6 +504,20 @@ async def test_a_late_write_is_undone_in_observe_mode_too() -> None:
         await eventually(lambda: not world.flights.late, within=5)
 
 
+async def test_a_late_write_is_undone_in_a_namespace_that_is_no_space_any_more() -> None:
+    """It lost its label and its record; nobody else would ever bring its workloads back."""
+    world = World()
+    world.flights.late.add("a")
+    world.add("a")
+    seen = world.cluster.objects["a"]
+    meta = replace_struct(seen.namespace.metadata, labels={})
+    world.cluster.objects["a"] = replace_struct(seen, namespace=Namespace(metadata=meta))
+    async with world.running():
+        await eventually(lambda: not world.flights.late, within=5)
+        assert world.herald.told == []
+        assert world.powers == []
+
+
 async def test_a_wake_that_breaks_is_begun_again_in_a_moment() -> None:
     world = World()
     world.add("a", desired="asleep")
