@@ -18,6 +18,7 @@ from sleeper.control.book import SpaceBook, SpacePage
 from sleeper.control.signals import SignalBoard
 from sleeper.core import names
 from sleeper.core.decide import decide
+from sleeper.core.fights import fight
 from sleeper.core.hazards import find_hazards
 from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.plan import sleepable
@@ -177,7 +178,11 @@ class Assessor:
             inventory_synced=synced,
             has_routes=bool(routes),
             sleepable=len(sleepable(objects)),
-            hazards=find_hazards(objects, record) + tuple(map(_unseen, uncarried)),
+            hazards=(
+                *find_hazards(objects, record),
+                *map(_unseen, uncarried),
+                *_fights(page, record),
+            ),
             streams=self._board.streams(name, now),
             signals=self._board.views(now) if views is None else views,
             last_activity=activity.latest if activity is not None else None,
@@ -199,6 +204,12 @@ class Assessor:
             page=page,
             record=record,
         )
+
+
+def _fights(page: SpacePage, record: SleepRecord | None) -> tuple[Hazard, ...]:
+    """A fight holds the awake; it is no reason to end a sleep that has begun."""
+    found = fight(page.reversals) if record is None else None
+    return () if found is None else (found,)
 
 
 def _unseen(route: str) -> Hazard:

@@ -11,9 +11,10 @@ it: another replica, a process that died before it could save, or somebody witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sleeper.core.fights import Reversals
 from sleeper.core.policy import PolicyReading
 from sleeper.core.verdict import Verdict
 from sleeper.store.spaces import SpaceState
@@ -29,6 +30,7 @@ class SpacePage:
         retry_sleep_at: no sleep is tried before this instant, and failures in a row.
         no_flight_before: what is on record is not gone on with before this instant, because the
             last flight could not end it.
+        reversals: sleeps that somebody undid at once.
         release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
         asleep: it was asleep when it was last looked at.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
@@ -39,6 +41,7 @@ class SpacePage:
     retry_sleep_at: datetime | None = None
     failures: int = 0
     no_flight_before: datetime | None = None
+    reversals: Reversals = field(default_factory=Reversals)
     release_pending: bool = False
     asleep: bool = False
     verdict: Verdict | None = None

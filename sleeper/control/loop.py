@@ -24,6 +24,7 @@ from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.dispatch import Dispatcher, FlightDeck, Herald, Pacing
 from sleeper.control.signals import SignalBoard
+from sleeper.core.fights import counted
 from sleeper.core.power import PowerState
 from sleeper.core.record import FreedRequests, SleepRecord
 
@@ -196,8 +197,10 @@ class VerdictLoop:
                 reason=verdict.reason.value,
                 detail=verdict.message,
             )
-        assessment.page.verdict = verdict
-        assessment.page.policy = assessment.reading
+        page = assessment.page
+        page.reversals = counted(page.reversals, record, verdict, now)
+        page.verdict = verdict
+        page.policy = assessment.reading
 
     def _count_states(self) -> None:
         counts = dict.fromkeys((state.value for state in PowerState), 0)

@@ -93,7 +93,9 @@ def _streamed(case: Case) -> Verdict | None:
 def _hazardous(case: Case) -> Verdict | None:
     """A hazard: something that sleeping would destroy or could not bring back."""
     hazard = first_hold(case)
-    return None if hazard is None else stay_awake(hazard.reason, f"{hazard.message}.")
+    if hazard is None:
+        return None
+    return stay_awake(hazard.reason, f"{hazard.message}.", recheck_at=hazard.until)
 
 
 def _nothing_to_sleep(case: Case) -> Verdict | None:

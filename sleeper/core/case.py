@@ -48,6 +48,8 @@ def first_hold(case: Case) -> Hazard | None:
     """
     watched = SignalName.TRAFFIC in case.policy.required_signals.value
     for hazard in case.snapshot.hazards:
+        if hazard.until is not None and hazard.until <= case.now:
+            continue
         if hazard.holds and (watched or hazard.reason is not Reason.NO_TRAFFIC_PROVIDER):
             return hazard
     return None

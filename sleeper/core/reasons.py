@@ -43,6 +43,7 @@ class Reason(StrEnum):
     EMPTY_DIR = "EmptyDir"
     CLAIM_RETENTION = "ClaimRetention"
     NO_TRAFFIC_PROVIDER = "NoTrafficProvider"
+    CONFLICTING_WRITER = "ConflictingWriter"
     NOTHING_TO_SLEEP = "NothingToSleep"
     # the clock
     RECENT_ACTIVITY = "RecentActivity"
@@ -95,6 +96,7 @@ MEANING: dict[Reason, str] = {
     Reason.EMPTY_DIR: "Its Pods have emptyDir volumes; sleeping empties them, as a roll-out does.",
     Reason.CLAIM_RETENTION: "Scaling down would delete its claims; sleeping switches that off.",
     Reason.NO_TRAFFIC_PROVIDER: "A route is carried by nothing whose traffic we can see.",
+    Reason.CONFLICTING_WRITER: "Somebody undid each of its last sleeps at once; it is left alone.",
     Reason.NOTHING_TO_SLEEP: "Nothing in it runs that could be slept.",
     Reason.RECENT_ACTIVITY: "Used more recently than `sleep-after`.",
     Reason.IDLE_NOTICE: "Idle; the owner has been told and the notice is running.",

@@ -22,6 +22,7 @@ class Hazard:
         message: one sentence for people.
         holds: True if it holds the Space awake; False if it is only named by ``explain``.
         wakes: True if its appearance in a sleeping Space wakes it.
+        until: when it ceases to hold; None: with what it is about.
     """
 
     reason: Reason
@@ -29,6 +30,7 @@ class Hazard:
     message: str
     holds: bool = True
     wakes: bool = False
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -648,3 +648,24 @@ async def test_a_loop_that_takes_no_turn_is_called_stuck() -> None:
     world.loop.consider_due()
     world.clock.at += timedelta(seconds=61)
     assert world.loop.stuck_because() == "no turn for 61 s"
+
+
+async def test_a_space_whose_every_sleep_somebody_undoes_is_left_alone_for_a_day() -> None:
+    world = World()
+    world.add("a")
+    fought = [("sleep", "a", Reason.IDLE), ("wake", "a", Reason.NEW_WORKLOAD)]
+    async with world.running():
+        for sleeps in range(1, 4):
+            world.later(hours=1, minutes=1)
+            await world.flown(*fought * (sleeps - 1), fought[0])
+            world.later(minutes=1)
+            world.scale("a", 2)
+            await world.flown(*fought * sleeps)
+        world.later(hours=23)
+        await world.settled()
+        assert world.flights.flown == fought * 3
+        verdict = world.book.pages()["uid-a"].verdict
+        assert verdict is not None
+        assert verdict.reason is Reason.CONFLICTING_WRITER
+        world.later(hours=1, minutes=1)
+        await world.flown(*fought * 3, fought[0])

@@ -122,6 +122,7 @@ signal_maps = st.dictionaries(st.sampled_from(SignalName), views | seeing_views)
 
 hazards = st.builds(
     Hazard,
+    until=st.none() | _ahead,
     reason=st.sampled_from([Reason.BARE_POD, Reason.NO_TRAFFIC_PROVIDER, Reason.EMPTY_DIR]),
     subject=st.just("Pod/x"),
     message=st.just("Pod/x is there"),
