@@ -25,7 +25,14 @@ IMPORT_VIOLATIONS = [
         "sleeper/control/book.py",
         "import kubernetes_asyncio",
     ),
+    (
+        "L3: only sleeper.kube speaks kubernetes_asyncio",
+        "sleeper/daemon.py",
+        "import kubernetes_asyncio",
+    ),
     ("L3: only stores speak SQL", "sleeper/api/read.py", "import sqlalchemy"),
+    ("L3: only stores speak SQL", "sleeper/control/book.py", "import sqlalchemy"),
+    ("L3: only stores speak SQL", "billing/core/periods.py", "import aiosqlite"),
     (
         "L3: only metrics.sources.prometheus speaks to Prometheus' client library",
         "metrics/sources/queries.py",
