@@ -41,7 +41,7 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 
 check: lint ## Lint, types, layers, and every test that needs no cluster
-	$(BIN)/python -m pytest -m "not cluster" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not cluster" -n 4 --dist worksteal $(PYTEST_FLAGS)
 
 test: lint ## Everything, on a real Kubernetes cluster of its own
 	$(DEVCLUSTER) $(BIN)/python -m pytest $(PYTEST_FLAGS)
