@@ -30,6 +30,10 @@ from sleeper.telemetry.clock import SystemClock
 WAKE_FOR: Final = timedelta(minutes=1)
 """How long a wake holds at least: until the daemon has seen the first use of it."""
 
+_ONLY_WITH_SPACES: Final = ("hold", "reason", "wait", "timeout")
+_ONLY_WITH_ALL: Final = ("namespace",)
+"""Parameters of ``wake``."""
+
 _LOOK_SECONDS: Final = 0.5
 _ASLEEP: Final = "asleep"
 
@@ -139,8 +143,7 @@ def wake(
 ) -> None:
     """Wake Spaces and keep them awake for a while."""
     target = Target(kubeconfig=kubeconfig, context=context)
-    if everything == bool(spaces):
-        raise click.UsageError("Name Spaces, or give --all.")
+    _refuse_what_does_not_go_together(click.get_current_context(), spaces, everything=everything)
     if everything:
         asyncio.run(_wake_everything(target, namespace))
         return
@@ -155,6 +158,33 @@ def wake(
     awake = frozenset({PowerState.AWAKE, PowerState.DROWSY})
     until = _Wait(states=awake, timeout=timeout) if wait else None
     asyncio.run(_annotate(spaces, wish, reason=reason, wait=until, target=target))
+
+
+def _refuse_what_does_not_go_together(
+    context: click.Context, spaces: Sequence[str], *, everything: bool
+) -> None:
+    """Nothing that is given is ignored: with and without --all other options mean something.
+
+    Raises:
+        UsageError: what goes together.
+    """
+    if everything == bool(spaces):
+        raise click.UsageError("Name Spaces, or give --all.")
+    options = {param.name: param.opts[0] for param in context.command.params}
+    given = [
+        options[name]
+        for name in (_ONLY_WITH_SPACES if everything else _ONLY_WITH_ALL)
+        if context.get_parameter_source(name) is click.ParameterSource.COMMANDLINE
+    ]
+    if given and everything:
+        raise click.UsageError(
+            f"{', '.join(given)}: only with named Spaces; --all wakes everything at once and takes "
+            "no option but --namespace, --kubeconfig and --context."
+        )
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: only with --all, to say where the sleep records are."
+        )
 
 
 async def _wake_everything(target: Target, namespace: str) -> None:

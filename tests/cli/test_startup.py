@@ -94,6 +94,28 @@ def test_wake_needs_spaces_or_all_but_not_both() -> None:
     assert sleeper("wake", "a", "--all").returncode == ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--for", "2h"), ("--for", "1m"), ("--reason", "demo"), ("--wait",), ("--timeout", "5m")],
+    ids=" ".join,
+)
+def test_waking_everything_takes_no_option_of_a_named_wake(option: tuple[str, ...]) -> None:
+    ran = sleeper("wake", "--all", *option)
+    assert ran.returncode == ExitCode.USAGE
+    assert f"{option[0]}: only with named Spaces; --all wakes everything" in ran.stderr
+
+
+def test_all_options_that_do_not_go_with_all_are_named() -> None:
+    ran = sleeper("wake", "--all", "--reason", "demo", "--for", "2h")
+    assert "--for, --reason: only with named Spaces" in ran.stderr
+
+
+def test_where_the_sleep_records_are_matters_only_when_everything_is_woken() -> None:
+    ran = sleeper("wake", "a", "--namespace", "sleeper-system")
+    assert ran.returncode == ExitCode.USAGE
+    assert "--namespace: only with --all, to say where the sleep records are" in ran.stderr
+
+
 def test_a_hold_that_cannot_be_read_is_a_usage_error() -> None:
     ran = sleeper("wake", "a", "--for", "soon")
     assert ran.returncode == ExitCode.USAGE
