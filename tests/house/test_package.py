@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sleeper", "billing", "metrics")
@@ -25,21 +29,39 @@ def tracked() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def test_the_wheel_holds_the_three_packages_and_the_license(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """The distribution, built anew."""
+    directory = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("sleeper-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    (path,) = directory.glob("sleeper-*.whl")
+    with zipfile.ZipFile(path) as opened:
+        yield opened
+
+
+def test_the_wheel_holds_the_three_packages_and_the_license(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
     assert {name.split("/")[0] for name in names if not name.startswith("sleeper-")} == set(
         PACKAGES
     )
     assert all(f"{package}/py.typed" in names for package in PACKAGES)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "sleeper/store/migrations/script.py.mako" in names
+
+
+def test_the_wheel_installs_both_names_of_the_program(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    points = configparser.ConfigParser()
+    points.read_string(wheel.read(name).decode())
+    assert dict(points["console_scripts"]) == {
+        "sleeper": "sleeper.cli:main",
+        "kubectl-sleeper": "sleeper.cli:main",
+    }
 
 
 def test_the_license_is_the_whole_apache_license() -> None:
