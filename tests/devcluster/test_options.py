@@ -129,6 +129,18 @@ def test_a_publication_that_cannot_be_had_is_refused(text: str) -> None:
         open_publication(text)
 
 
+def test_a_publication_on_a_taken_port_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "ensure_binaries", lambda _: {})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["--publish", f"prometheus={port}", "true"]) == 125
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"devcluster: --publish prometheus={port}: port {port} cannot be had (")
+    assert said.endswith("; choose another")
+
+
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_full_disk_is_one_sentence(
     isolated: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
