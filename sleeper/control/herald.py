@@ -20,6 +20,7 @@ from sleeper.core.policy import PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
+from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import Conflict, KubeError
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Herald:
         self._events = events
         self._recorder = recorder
         self._warned: dict[str, frozenset[PolicyNote]] = {}
+        self._fights: dict[str, str] = {}
 
     async def give_notice(self, assessment: Assessment) -> bool:
         """Write Drowsy and the Event; True once the annotation has surely been written."""
@@ -83,7 +85,7 @@ class Herald:
         await self._write(name, {names.DESIRED: None})
 
     async def publish(self, assessment: Assessment) -> None:
-        """Bring annotations up to date; warn once of each thing that cannot be read."""
+        """Bring annotations up to date; warn once of each thing that cannot be read, or fight."""
         namespace = assessment.objects.namespace
         changes = wanted_annotations(
             namespace=namespace,
@@ -93,6 +95,22 @@ class Herald:
         )
         await self._write_beside(namespace, changes)
         await self._warn(namespace, assessment)
+        await self._warn_of_fight(namespace, assessment.verdict)
+
+    async def _warn_of_fight(self, namespace: Namespace, verdict: Verdict) -> None:
+        uid = namespace.metadata.uid
+        if verdict.reason is not Reason.CONFLICTING_WRITER:
+            self._fights.pop(uid, None)
+        elif self._fights.get(uid) != verdict.message:
+            self._fights[uid] = verdict.message
+            log.warning("fight", space=namespace.metadata.name, detail=verdict.message)
+            await self._events.record(
+                regarding=namespace,
+                reason=Reason.CONFLICTING_WRITER.value,
+                note=verdict.message,
+                action="Sleep",
+                type="Warning",
+            )
 
     async def _warn(self, namespace: Namespace, assessment: Assessment) -> None:
         uid = namespace.metadata.uid
