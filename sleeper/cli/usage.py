@@ -115,8 +115,9 @@ def _length(period: Any, start: str, end: str) -> int:
 
 
 def _share_seen(covered: int, seconds: int) -> str:
-    """Rounded down, so that 100% is the whole period."""
-    return f"{100 * covered // seconds}%"
+    """Rounded down, so that 100% is the whole period; what little was seen is not nothing."""
+    percent = 100 * covered // seconds
+    return "<1%" if covered and not percent else f"{percent}%"
 
 
 def _figures(amounts: Any) -> list[str]:

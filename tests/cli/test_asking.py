@@ -150,3 +150,9 @@ async def test_another_program_on_that_port_is_not_taken_for_the_daemon(
     assert ran.returncode == ExitCode.UNREACHABLE
     assert "is not sleeper's read API" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+async def test_little_seen_of_a_long_time_is_not_shown_as_nothing(ask: Ask) -> None:
+    ran = await ask("usage", "--since", "2026-11-11T01:00:00Z", "--until", "2026-11-21T01:00:00Z")
+    (total,) = (line for line in ran.stdout.splitlines() if line.startswith("total"))
+    assert total.split()[-1] == "<1%"
