@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from prometheus_client import generate_latest
 
+from metrics.core.signals import SignalName
 from metrics.instruments import NullRecorder, PrometheusRecorder
 from sleeper.control.assess import Assessment
 from sleeper.control.book import SpacePage
@@ -14,13 +17,24 @@ from sleeper.core.decide import decide
 from sleeper.core.fights import REVERSALS, Reversals, fight
 from sleeper.core.objects import Metadata, Namespace, SpaceObjects
 from sleeper.core.snapshot import Hazard
+from sleeper.core.verdict import VerdictKind
+from sleeper.kube.errors import Conflict, Forbidden, KubeError, OutcomeUnknown
 from sleeper.store.spaces import SpaceState
 from sleeper.telemetry.clock import SystemClock
-from tests.core.values import NOW, policy, snapshot
+from tests.core.values import NOW, api, minutes, policy, snapshot, touch
 
 
+@dataclass
 class Patches:
+    """Merge patches as they arrive; refused while ``refusal`` says so."""
+
+    refusal: KubeError | None = None
+    seen: list[tuple[str, Any]] = field(default_factory=list)
+
     async def merge_patch(self, path: str, body: object) -> bytes:
+        self.seen.append((path, body))
+        if self.refusal is not None:
+            raise self.refusal
         return b"{}"
 
 
@@ -81,4 +95,69 @@ async def test_a_fight_is_told_once_with_the_other_writers_name() -> None:
     assert "flux" in events.notes[0]
     await publish()
     await publish(fought)
+    assert len(events.notes) == 2
+
+
+# Notice
+
+
+def soon_asleep(present: dict[str, str] | None = None) -> Assessment:
+    """A Space that was last used 55 minutes ago and may sleep after an hour."""
+    seen = snapshot(signals={SignalName.API: api(NOW)}, last_activity=touch(NOW - minutes(55)))
+    reading = policy({"sleep-after": "1h"})
+    verdict = decide(seen, reading, NOW)
+    assert (verdict.kind, verdict.notice) == (VerdictKind.STAY_AWAKE, True)
+    metadata = Metadata(name="shop", uid="u", resource_version="41", annotations=present or {})
+    return Assessment(
+        objects=SpaceObjects(namespace=Namespace(metadata=metadata)),
+        snapshot=seen,
+        reading=reading,
+        verdict=verdict,
+        page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+        record=None,
+    )
+
+
+async def test_notice_is_one_patch_beside_what_was_seen_and_one_event_that_says_when() -> None:
+    patches, events = Patches(), Events()
+    herald = Herald(client=patches, events=events, recorder=NullRecorder())
+    assert await herald.give_notice(soon_asleep()) is True
+    ((path, body),) = patches.seen
+    assert path == "/api/v1/namespaces/shop"
+    assert body["metadata"]["resourceVersion"] == "41"
+    assert body["metadata"]["annotations"] | {"sleeper.dev/last-activity-info": ""} == {
+        "sleeper.dev/power-state": "Drowsy",
+        "sleeper.dev/reason": "IdleNotice",
+        "sleeper.dev/next-transition": "2026-11-18T12:10:00Z",
+        "sleeper.dev/last-activity": "2026-11-18T11:05:00Z",
+        "sleeper.dev/last-activity-info": "",
+    }
+    (note,) = events.notes
+    assert note.endswith("sleeps at 2026-11-18T12:10:00Z")
+
+
+@pytest.mark.parametrize("refusal", [Conflict, Forbidden, OutcomeUnknown])
+async def test_notice_that_is_not_surely_written_is_no_notice_and_is_given_again(
+    refusal: type[KubeError],
+) -> None:
+    """Nor does an Event tell of it: the owner would count from the wrong one."""
+    patches, events = Patches(refusal=refusal("no")), Events()
+    herald = Herald(client=patches, events=events, recorder=NullRecorder())
+    assert await herald.give_notice(soon_asleep()) is False
+    assert events.notes == []
+    patches.refusal = None
+    assert await herald.give_notice(soon_asleep()) is True
+    assert len(events.notes) == 1
+    first, second = patches.seen
+    assert first == second
+
+
+async def test_a_notice_that_stands_there_already_is_not_written_again() -> None:
+    """Its answer was lost: by now the watch shows that it took effect."""
+    patches, events = Patches(), Events()
+    herald = Herald(client=patches, events=events, recorder=NullRecorder())
+    await herald.give_notice(soon_asleep())
+    ((_, body),) = patches.seen
+    assert await herald.give_notice(soon_asleep(body["metadata"]["annotations"])) is True
+    assert len(patches.seen) == 1
     assert len(events.notes) == 2
