@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from sleeper.core.workloads import KINDS
 from sleeper.kube import crd
+from sleeper.kube.kinds import BUILT_IN, GATEWAY_ROUTES, INGRESS_CLASSES, NAMESPACES
 from sleeper.kube.record_wire import to_objects
 from tests.kube.test_records import record
 
@@ -41,6 +43,20 @@ def _covered(path: str, value: object, schema: dict[str, object]) -> None:
         assert isinstance(items, dict)
         for member in value:
             _covered(f"{path}[]", member, items)
+
+
+def test_the_cluster_role_reads_what_the_inventory_follows_and_patches_what_sleeps() -> None:
+    """Neither less, on which the daemon would not start, nor a verb that nothing uses."""
+    granted: dict[str, set[str]] = {}
+    for document in yaml.safe_load_all((ROOT / "deploy/base/rbac.yaml").read_text()):
+        for rule in document.get("rules", ()) if document["kind"] == "ClusterRole" else ():
+            for resource in rule.get("resources", ()):
+                granted.setdefault(resource, set()).update(rule["verbs"])
+    followed = {kind.resource for kind in (*BUILT_IN, NAMESPACES, INGRESS_CLASSES)}
+    wanted = {resource: {"list", "watch"} for resource in (*followed, *GATEWAY_ROUTES)}
+    for resource in ("namespaces", *(kind.plural for kind in KINDS.values())):
+        wanted[resource] |= {"get", "patch"}
+    assert granted == wanted | {"events": {"create", "patch"}}
 
 
 def test_the_role_grants_no_wildcards_and_no_secrets() -> None:
