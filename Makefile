@@ -28,10 +28,14 @@ $(STAMP): deploy/requirements/dev.lock pyproject.toml
 	  echo "$(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the locked packages into $(VENV); pip is silent for about a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  -r deploy/requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r deploy/requirements/dev.lock || { \
+	  echo "The locked packages could not be installed; pip says why above. It has to reach a" \
+	  "package index: PyPI, or a mirror of it that PIP_INDEX_URL names." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --editable . || { \
+	  echo "sleeper itself could not be installed into $(VENV); pip says why above. This needs no" \
+	  "package index, only the locked packages: 'make clean setup' begins anew." >&2; exit 1; }
 	@touch $@
 
 lint: setup
