@@ -30,7 +30,7 @@ from sleeper import __version__
 from sleeper.api.app import build_app, serve_app
 from sleeper.api.listening import listening
 from sleeper.api.sink import AuditSink, Authenticator, SinkLimits, serve, tls_context
-from sleeper.config import Config
+from sleeper.config import Config, LoadedConfig
 from sleeper.control.assess import Assessor
 from sleeper.control.audit import ApiSignal, ApiSignalSettings
 from sleeper.control.book import SpaceBook
@@ -63,7 +63,7 @@ log = structlog.get_logger(__name__)
 USER_AGENT = f"{names.USER_AGENT}/{__version__}"
 
 
-async def run(config: Config) -> None:
+async def run(loaded: LoadedConfig) -> None:
     """Run until SIGTERM or SIGINT, then stop in order.
 
     Raises:
@@ -77,8 +77,8 @@ async def run(config: Config) -> None:
     clock = SystemClock()
     try:
         async with AsyncExitStack() as stack:
-            await Daemon(config, clock, stack).start()
-            log.info("running", version=__version__, mode=config.mode)
+            await Daemon(loaded, clock, stack).start()
+            log.info("running", version=__version__, mode=loaded.config.mode)
             await stopped.wait()
             log.info("stopping")
     except BaseExceptionGroup as group:
@@ -113,8 +113,10 @@ class _Doors:
 class Daemon:
     """All parts, wired. :meth:`start` enters them into the stack; leaving the stack stops them."""
 
-    def __init__(self, config: Config, clock: Clock, stack: AsyncExitStack) -> None:
+    def __init__(self, loaded: LoadedConfig, clock: Clock, stack: AsyncExitStack) -> None:
+        config = loaded.config
         self._config = config
+        self._policy_defaults = loaded.policy_defaults
         self._clock = clock
         self._stack = stack
         self._recorder = PrometheusRecorder(clock)
@@ -318,7 +320,7 @@ class Daemon:
             board=board,
             book=book,
             routes=traffic,
-            defaults=self._config.policy_defaults,
+            defaults=self._policy_defaults,
             protected_because=Protection(
                 own_namespace=self._config.namespace,
                 listed=self._config.protected_namespaces,

@@ -43,7 +43,7 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
         (
             one["key"],
             one["value"],
-            one["source"],
+            " ".join(filter(None, (one["source"], one.get("where")))),
             _DECIDED if one["decided"] else "",
             one.get("refused") or "",
         )

@@ -41,4 +41,4 @@ def run(path: Path | None, log_format: str, log_level: str) -> None:
     loaded = load_config(path, os.environ)
     preflight.require(loaded.config)
     configure_logs(form=LogFormat(log_format), level=log_level)
-    asyncio.run(run_daemon(loaded.config))
+    asyncio.run(run_daemon(loaded))

@@ -19,6 +19,8 @@ import yaml
 from sleeper.config.rules import contradictions
 from sleeper.config.settings import Config
 from sleeper.config.values import read_value
+from sleeper.core import names
+from sleeper.core.policy import PolicyDefaults
 from sleeper.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "SLEEPER_"
@@ -36,6 +38,35 @@ class LoadedConfig:
 
     config: Config
     sources: Mapping[str, str]
+
+    @property
+    def policy_defaults(self) -> PolicyDefaults:
+        """What holds for a Space that says nothing itself, and where that was set."""
+        defaults = self.config.defaults
+        return PolicyDefaults(
+            mode=self.config.mode,
+            sleep_after=defaults.sleep_after,
+            notice=defaults.notice,
+            awake_hours=defaults.awake_hours,
+            timezone=defaults.timezone,
+            required_signals=defaults.required_signals,
+            set_in=tuple(
+                (key, f"{dotted} ({self.sources[dotted]})")
+                for key, dotted in _BEHIND_ANNOTATIONS
+                if self.sources[dotted] != BY_DEFAULT
+            ),
+        )
+
+
+_BEHIND_ANNOTATIONS: Final = (
+    (names.MODE, "mode"),
+    (names.SLEEP_AFTER, "defaults.sleep_after"),
+    (names.NOTICE, "defaults.notice"),
+    (names.AWAKE_HOURS, "defaults.awake_hours"),
+    (names.TIMEZONE, "defaults.timezone"),
+    (names.REQUIRED_SIGNALS, "defaults.required_signals"),
+)
+"""Annotation → the setting that holds where it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from metrics.core.audit import DEFAULT_DISCOUNTED_AGENTS
 from metrics.core.signals import SignalName
 from sleeper.core.durations import Never
-from sleeper.core.policy import Mode, PolicyDefaults
+from sleeper.core.policy import Mode
 from sleeper.core.schedule import AwakeHours
 
 UTC: Final = ZoneInfo("UTC")
@@ -294,16 +294,3 @@ class Config:
     wake: WakeConfig = setting("Waking.", nested=WakeConfig)
     retention: RetentionConfig = setting("How long history is kept.", nested=RetentionConfig)
     api: ApiConfig = setting("Read API, metrics and health.", nested=ApiConfig)
-
-    @property
-    def policy_defaults(self) -> PolicyDefaults:
-        """What holds for a Space that says nothing itself."""
-        defaults = self.defaults
-        return PolicyDefaults(
-            mode=self.mode,
-            sleep_after=defaults.sleep_after,
-            notice=defaults.notice,
-            awake_hours=defaults.awake_hours,
-            timezone=defaults.timezone,
-            required_signals=defaults.required_signals,
-        )

@@ -39,6 +39,7 @@ class EffectiveSetting:
         key: the setting, as its annotation is called within our group.
         value: what holds, as its owner would write it.
         source: where that came from.
+        where: the configuration's setting and what set it; None for other sources.
         decided: whether the deciding rule read it.
         refused: the annotation that asks for something else and cannot be read, as a sentence
             with what follows from that; None where nothing was refused.
@@ -48,6 +49,7 @@ class EffectiveSetting:
     value: str
     source: str
     decided: bool
+    where: str | None = None
     refused: str | None = None
 
 
@@ -215,6 +217,7 @@ def _settings(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetti
             value=value,
             source=setting.source.value,
             decided=key in read,
+            where=setting.where,
             refused=_refused(refused[key], value) if key in refused else None,
         )
 

@@ -59,10 +59,17 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting(Generic[T_co]):
-    """One effective value and where it came from."""
+    """One effective value and where it came from.
+
+    Attributes:
+        value: what holds.
+        source: who said so.
+        where: the configuration's setting and what set it; None for other sources.
+    """
 
     value: T_co
     source: Source
+    where: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,8 @@ class PolicyDefaults:
         timezone: zone in which awake-hours are read.
         required_signals: signals that must have been seen idle; None: ``api``, and ``traffic``
             where the Space has a route.
+        set_in: key of the annotation → the configuration's setting behind it and what set that;
+            of what is missing here nobody said anything, and the value is built in.
     """
 
     mode: Mode = Mode.ACT
@@ -85,6 +94,7 @@ class PolicyDefaults:
     awake_hours: AwakeHours | None = None
     timezone: ZoneInfo = _UTC
     required_signals: frozenset[SignalName] | None = None
+    set_in: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +195,7 @@ def _read(
     ours: tuple[tuple[str, str], ...], defaults: PolicyDefaults, has_routes: bool
 ) -> PolicyReading:
     given = dict(ours)
+    set_in = dict(defaults.set_in)
     problems: list[PolicyNote] = []
 
     def setting(key: str, read: Callable[[str], T], default: Setting[T]) -> Setting[T]:
@@ -200,23 +211,29 @@ def _read(
             problems.append(PolicyNote(key=key, value=text, advice=advice))
             return default
 
-    def configured(value: T) -> Setting[T]:
-        return Setting(value=value, source=Source.CONFIGURATION)
-
     def built_in(value: T) -> Setting[T]:
         return Setting(value=value, source=Source.BUILT_IN)
+
+    def default(key: str, value: T) -> Setting[T]:
+        where = set_in.get(key)
+        if where is None:
+            return built_in(value)
+        return Setting(value=value, source=Source.CONFIGURATION, where=where)
+
+    def overridable(key: str, read: Callable[[str], T], value: T) -> Setting[T]:
+        return setting(key, read, default(key, value))
 
     required = (
         built_in(frozenset({SignalName.API} | ({SignalName.TRAFFIC} if has_routes else set())))
         if defaults.required_signals is None
-        else configured(defaults.required_signals)
+        else default(names.REQUIRED_SIGNALS, defaults.required_signals)
     )
     policy = SleepPolicy(
-        mode=setting(names.MODE, _mode, configured(defaults.mode)),
-        sleep_after=setting(names.SLEEP_AFTER, _sleep_after, configured(defaults.sleep_after)),
-        notice=setting(names.NOTICE, parse_duration, configured(defaults.notice)),
-        awake_hours=setting(names.AWAKE_HOURS, _awake_hours, configured(defaults.awake_hours)),
-        timezone=setting(names.TIMEZONE, _zone, configured(defaults.timezone)),
+        mode=overridable(names.MODE, _mode, defaults.mode),
+        sleep_after=overridable(names.SLEEP_AFTER, _sleep_after, defaults.sleep_after),
+        notice=overridable(names.NOTICE, parse_duration, defaults.notice),
+        awake_hours=overridable(names.AWAKE_HOURS, _awake_hours, defaults.awake_hours),
+        timezone=overridable(names.TIMEZONE, _zone, defaults.timezone),
         keep_awake_until=setting(names.KEEP_AWAKE_UNTIL, _instant, built_in(None)),
         desired=setting(names.DESIRED, _desired, built_in(Desired.AUTO)),
         required_signals=setting(names.REQUIRED_SIGNALS, _signals, required),

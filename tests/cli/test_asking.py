@@ -22,6 +22,7 @@ from sleeper.api.app import build_app
 from sleeper.cli.exits import ExitCode
 from sleeper.core.decide import decide
 from sleeper.core.explain import Explanation, explain
+from sleeper.core.policy import PolicyDefaults
 from sleeper.telemetry.clock import SystemClock
 from tests.core.values import NOW, minutes, policy, snapshot, touch
 from tests.support.serving import served
@@ -37,7 +38,8 @@ class Spaces:
 
     def explanation(self, name: str) -> Explanation | None:
         sleep_after = "soon" if name == "unreadable" else "30m"
-        reading = policy({"sleep-after": sleep_after, "nap": "long"})
+        defaults = PolicyDefaults(set_in=(("sleeper.dev/mode", "mode (file sleeper.yaml)"),))
+        reading = policy({"sleep-after": sleep_after, "nap": "long"}, defaults=defaults)
         seen = snapshot(last_activity=touch(NOW - minutes(10)))
         return explain(seen, reading, decide(seen, reading, NOW), NOW)
 
@@ -98,9 +100,12 @@ async def test_an_explanation_is_laid_out_for_reading(ask: Ask) -> None:
     assert list(sections) == ["decision:", "saw:", "settings:", "warnings:", "would change:"]
     assert "  verdict          StayAwake" in sections["decision:"]
     assert "  next transition  2026-11-18T12:25:00Z (in 25m)" in sections["decision:"]
-    settings = [line.split(maxsplit=3) for line in sections["settings:"]]
-    assert ["mode", "act", "configuration"] in settings
-    assert ["sleep-after", "30m", "annotation", "<- decided"] in settings
+    settings = [line.split(maxsplit=2) for line in sections["settings:"]]
+    assert ["mode", "act", "configuration mode (file sleeper.yaml)"] in settings
+    assert ["notice", "10m", "built in"] in settings
+    assert {tuple(" ".join(setting).split()) for setting in settings} >= {
+        ("sleep-after", "30m", "annotation", "<-", "decided")
+    }
     assert any(line.startswith("  signal api  has seen everything") for line in sections["saw:"])
 
 
@@ -108,7 +113,9 @@ async def test_a_refused_annotation_stands_beside_the_value_that_holds_instead(a
     ran = await ask("explain", "unreadable")
     assert ran.returncode == ExitCode.OK, ran.stderr
     (line,) = (line for line in ran.stdout.splitlines() if line.startswith("  sleep-after "))
-    assert "configuration  <- decided  the annotation 'soon' cannot be read" in line
+    held, refused = line.split("<- decided")
+    assert held.split() == ["sleep-after", "never", "built", "in"]
+    assert refused.strip().startswith("the annotation 'soon' cannot be read")
 
 
 async def test_usage_is_labelled_with_the_clock_of_the_zone_that_was_asked_for(ask: Ask) -> None:

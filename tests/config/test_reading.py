@@ -61,7 +61,7 @@ def test_policy_defaults_are_read_as_annotations_are(tmp_path: Path) -> None:
         "timezone": "Europe/Berlin",
         "required_signals": ["api"],
     }
-    policy = load(tmp_path, {"mode": "observe", "defaults": defaults}).config.policy_defaults
+    policy = load(tmp_path, {"mode": "observe", "defaults": defaults}).policy_defaults
     assert policy.mode is Mode.OBSERVE
     assert policy.sleep_after == timedelta(hours=2, minutes=30)
     assert policy.notice == timedelta(minutes=5)
@@ -76,6 +76,21 @@ def test_the_environment_wins_and_every_value_knows_where_it_comes_from(tmp_path
     assert loaded.sources["api.port"] == "environment SLEEPER_API__PORT"
     assert loaded.sources["api_signal.tls_key"] == f"file {tmp_path / 'sleeper.yaml'}"
     assert loaded.sources["lease.name"] == "default"
+
+
+def test_policy_defaults_name_the_settings_that_somebody_set_and_no_other(tmp_path: Path) -> None:
+    assert load_config(None, {"SLEEPER_API_SIGNAL__ENABLED": "false"}).policy_defaults.set_in == ()
+    changes = {"mode": "act", "defaults": {"notice": "5m", "awake_hours": "Mon 08:00-19:00"}}
+    loaded = load(tmp_path, changes, SLEEPER_DEFAULTS__SLEEP_AFTER="2h")
+    file = f"(file {tmp_path / 'sleeper.yaml'})"
+    assert dict(loaded.policy_defaults.set_in) == {
+        "sleeper.dev/mode": f"mode {file}",
+        "sleeper.dev/sleep-after": (
+            "defaults.sleep_after (environment SLEEPER_DEFAULTS__SLEEP_AFTER)"
+        ),
+        "sleeper.dev/notice": f"defaults.notice {file}",
+        "sleeper.dev/awake-hours": f"defaults.awake_hours {file}",
+    }
 
 
 def test_a_number_in_the_environment_stays_text_where_text_is_wanted(tmp_path: Path) -> None:

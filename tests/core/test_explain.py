@@ -1,6 +1,7 @@
 """The explanation of a verdict makes sense to a stranger, whatever the verdict."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import given
 from metrics.core.signals import SignalName
 from sleeper.core.decide import decide
 from sleeper.core.explain import Explanation, explain
-from sleeper.core.policy import PolicyReading
+from sleeper.core.policy import PolicyDefaults, PolicyReading
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import MEANING, Reason
 from sleeper.core.snapshot import Snapshot
@@ -96,10 +97,17 @@ def test_a_route_hazard_that_was_waived_is_not_offered_as_the_reason() -> None:
 
 
 def test_beside_a_default_it_says_which_annotation_was_refused_and_what_follows() -> None:
-    told = explained(policy({"sleep-after": "soon", "keep-awake-until": "x" * 1000}))
+    defaults = PolicyDefaults(
+        sleep_after=timedelta(hours=8),
+        set_in=(("sleeper.dev/sleep-after", "defaults.sleep_after (file sleeper.yaml)"),),
+    )
+    unreadable = {"sleep-after": "soon", "keep-awake-until": "x" * 1000}
+    told = explained(policy(unreadable, defaults=defaults))
     settings = {setting.key: setting for setting in told.settings}
     held = settings["sleep-after"]
     assert held.source == "configuration"
+    assert held.where == "defaults.sleep_after (file sleeper.yaml)"
+    assert (settings["mode"].source, settings["mode"].where) == ("built in", None)
     assert held.refused == (
         f"the annotation 'soon' cannot be read: {held.value!r} holds instead, "
         "and no sleep begins until it is mended"

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from metrics.core.signals import SignalName
 from sleeper.core.durations import Never
 from sleeper.core.names import ANNOTATIONS, Target
-from sleeper.core.policy import Desired, Mode, PolicyDefaults, Source, read_policy
+from sleeper.core.policy import (
+    Desired,
+    Mode,
+    PolicyDefaults,
+    SleepPolicy,
+    Source,
+    read_policy,
+)
 from sleeper.core.schedule import parse_awake_hours
 from tests.core.values import policy
 
@@ -20,13 +27,25 @@ OWNERS_KEYS = [
 
 
 def test_an_annotation_wins_over_the_configuration_and_each_value_knows_its_source() -> None:
-    defaults = PolicyDefaults(sleep_after=timedelta(hours=8), notice=timedelta(minutes=5))
+    defaults = PolicyDefaults(
+        sleep_after=timedelta(hours=8),
+        notice=timedelta(minutes=5),
+        set_in=(("sleeper.dev/notice", "defaults.notice (file sleeper.yaml)"),),
+    )
     read = read_policy({"sleeper.dev/sleep-after": "2h30m"}, defaults, has_routes=False).policy
     assert read.sleep_after.value == timedelta(hours=2, minutes=30)
-    assert read.sleep_after.source is Source.ANNOTATION
+    assert (read.sleep_after.source, read.sleep_after.where) == (Source.ANNOTATION, None)
     assert read.notice.value == timedelta(minutes=5)
     assert read.notice.source is Source.CONFIGURATION
+    assert read.notice.where == "defaults.notice (file sleeper.yaml)"
     assert read.desired.source is Source.BUILT_IN
+
+
+def test_a_default_that_nobody_set_is_built_in() -> None:
+    effective = policy().policy
+    for name in SleepPolicy.__dataclass_fields__:
+        setting = getattr(effective, name)
+        assert (setting.source, setting.where) == (Source.BUILT_IN, None), name
 
 
 def test_every_annotation_of_the_owner_is_read() -> None:

@@ -91,10 +91,15 @@ def snapshot(**more: Any) -> Snapshot:
     return replace(base, **more)
 
 
-def policy(annotations: Mapping[str, str] | None = None, *, routes: bool = False) -> PolicyReading:
+def policy(
+    annotations: Mapping[str, str] | None = None,
+    *,
+    routes: bool = False,
+    defaults: PolicyDefaults = PolicyDefaults(),  # noqa: B008 frozen
+) -> PolicyReading:
     """Read short keys (without the group) over the defaults, with a notice of ten minutes."""
     full = {f"sleeper.dev/{key}": value for key, value in (annotations or {}).items()}
-    return read_policy(full, PolicyDefaults(), has_routes=routes)
+    return read_policy(full, defaults, has_routes=routes)
 
 
 # -- strategies -----------------------------------------------------------------------------------
