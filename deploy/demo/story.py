@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from demo.actors import Actor, kubectl, polls, visits
+from demo.actors import Actor, at_work, kubectl, polls, visits
 from demo.daemon import Daemon
 from demo.narrator import Narrator
 from demo.stage import Stage
-from demo.watcher import Sight, StoryError, Watcher
+from demo.watcher import StoryError, Watcher
 
 SLEEP_AFTER_SECONDS = 20
-NOTICE_SECONDS = 5
+NOTICE_SECONDS = 8
+
+FALLS_ASLEEP_WITHIN_SECONDS = 90.0
+"""Idleness, the lag of the signals, notice, and Pods that take their time to end, with room."""
+
+WAKES_WITHIN_SECONDS = 60.0
+
+STAYS_UP_SECONDS = SLEEP_AFTER_SECONDS / 2
+"""How long a Space is watched that must not sleep although its neighbours do."""
+
+ALWAYS_UP = ("atlas-shop", "borealis-office", "borealis-typo")
+"""The Spaces that have a reason to be up in every scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +45,18 @@ def tell(cast: Cast) -> None:
         StoryError: something did not go as told.
     """
     with ExitStack() as stack:
-        busy = _curtain_up(cast, stack)
-        _nobody_comes(cast)
-        _prometheus_goes_away(cast, busy)
-        _bob_comes_back(cast)
-    _the_bill(cast)
+        busy = curtain_up(cast, stack)
+        with at_work(*busy.values(), within_seconds=SLEEP_AFTER_SECONDS):
+            nobody_comes(cast)
+        with at_work(busy["customer"], within_seconds=SLEEP_AFTER_SECONDS):
+            prometheus_goes_away(cast, busy)
+            bob_comes_back(cast)
+            others_stayed_up(cast)
+    the_bill(cast)
 
 
-def _curtain_up(cast: Cast, stack: ExitStack) -> Mapping[str, Actor]:
+def curtain_up(cast: Cast, stack: ExitStack) -> Mapping[str, Actor]:
+    """Build the Spaces, let everybody begin what they do, start sleeper."""
     stage, narrator = cast.stage, cast.narrator
     narrator.scene(
         "Two tenants, eight Spaces",
@@ -63,7 +79,12 @@ def _curtain_up(cast: Cast, stack: ExitStack) -> Mapping[str, Actor]:
     return busy
 
 
-def _nobody_comes(cast: Cast) -> None:
+def nobody_comes(cast: Cast) -> None:
+    """What nobody uses gets notice and sleeps; everything else stays up.
+
+    Raises:
+        StoryError: it did not.
+    """
     watcher, narrator = cast.watcher, cast.narrator
     narrator.scene(
         "Nobody comes",
@@ -72,12 +93,18 @@ def _nobody_comes(cast: Cast) -> None:
     narrator.waiting(f"Half a minute: {SLEEP_AFTER_SECONDS} s of idleness surely seen, and notice.")
     sleepers = ("atlas-preview", "atlas-leftover", "borealis-ledger")
     awake = tuple(name for name in cast.stage.names if name not in sleepers)
+    watcher.wait(
+        "atlas-preview gets notice while its Pods still run",
+        lambda w: w.sight("atlas-preview").noticed,
+        seconds=FALLS_ASLEEP_WITHIN_SECONDS,
+    )
+    narrator.fact("The owner of atlas-preview is told by an Event; its Pods still run.")
     for name, why in (
         ("atlas-preview", "nobody uses it"),
         ("atlas-leftover", "a controller's polling is not use"),
         ("borealis-ledger", "nobody uses it; its claims would go with a plain scale-down"),
     ):
-        watcher.wait(f"{name} sleeps", _asleep(name), seconds=90)
+        watcher.wait(f"{name} sleeps", _asleep(name), seconds=FALLS_ASLEEP_WITHIN_SECONDS)
         narrator.fact(f"{name} sleeps: {why}. Its Pods are really gone.")
     claims = watcher.sight("borealis-ledger").claims
     if claims != cast.stage.before["borealis-ledger"].claims or not claims:
@@ -85,20 +112,25 @@ def _nobody_comes(cast: Cast) -> None:
     narrator.fact(f"All {len(claims)} claims of borealis-ledger are still there.")
     watcher.insist(
         "the Spaces that are in use stay up",
-        lambda w: all(w.sight(name).up and not w.slept(name) for name in awake),
-        seconds=SLEEP_AFTER_SECONDS / 2,
+        _never_slept(*awake),
+        seconds=STAYS_UP_SECONDS,
     )
     for name in awake:
         narrator.fact(f"{name} is up: {cast.stage.space(name).story}.")
     watcher.wait(
         "borealis-typo is told by an Event",
-        lambda w: w.warned("borealis-typo", "sleep-after", "soon"),
+        lambda w: w.sight("borealis-typo").warned("sleep-after", "soon"),
         seconds=10,
     )
     narrator.fact("borealis-typo was told by an Event which key, which value, which form.")
 
 
-def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
+def prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
+    """What depends on Prometheus sleeps only when it is back; what does not, sleeps meanwhile.
+
+    Raises:
+        StoryError: it did not go so.
+    """
     stage, watcher, narrator = cast.stage, cast.watcher, cast.narrator
     narrator.scene(
         "Prometheus goes away",
@@ -108,12 +140,14 @@ def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
     busy["client"].stop()
     busy["alice"].stop()
     narrator.waiting("Half a minute again.")
-    watcher.wait("atlas-workbench sleeps", _asleep("atlas-workbench"), seconds=90)
+    watcher.wait(
+        "atlas-workbench sleeps", _asleep("atlas-workbench"), seconds=FALLS_ASLEEP_WITHIN_SECONDS
+    )
     narrator.fact("atlas-workbench needs no traffic signal: it sleeps.")
     watcher.insist(
-        "borealis-api stays up while nobody can see its traffic",
-        lambda w: w.sight("borealis-api").up and not w.slept("borealis-api"),
-        seconds=SLEEP_AFTER_SECONDS / 2,
+        "borealis-api and the others stay up while nobody can see traffic",
+        _never_slept("borealis-api", *ALWAYS_UP),
+        seconds=STAYS_UP_SECONDS,
     )
     narrator.fact("borealis-api is up, though idle as long: no data is not idleness.")
     stage.component("prometheus").start()
@@ -124,19 +158,43 @@ def _prometheus_goes_away(cast: Cast, busy: Mapping[str, Actor]) -> None:
     )
 
 
-def _bob_comes_back(cast: Cast) -> None:
+def bob_comes_back(cast: Cast) -> None:
+    """A person's look at a sleeping Space wakes it, as it was; the times count from the command.
+
+    Raises:
+        StoryError: it did not wake, or not as it was.
+    """
     stage, watcher, narrator = cast.stage, cast.watcher, cast.narrator
     name = "borealis-ledger"
+    before = stage.before[name]
     narrator.scene("Bob comes back", f"$ kubectl get pods --namespace {name}")
+    typed_at = time.monotonic()
     kubectl(stage.kubeconfig("bob"), "--namespace", name, "get", "pods")
-    watcher.wait(f"{name} wakes", lambda w: w.sight(name).wanted > 0, seconds=30)
-    took = watcher.wait(f"all of {name} is Ready", lambda w: w.sight(name).up, seconds=60)
-    narrator.fact(f"Every Pod is Ready again {took:.0f} s later.")
-    _same(cast.stage.before[name], watcher.sight(name), name)
+    for what, holds in (
+        ("It is scaled up", lambda w: w.sight(name).wanted > 0),
+        ("The first Pod is Ready", lambda w: w.sight(name).ready > 0),
+        ("Every Pod is Ready", lambda w: w.sight(name).up and w.sight(name).pods == before.pods),
+    ):
+        watcher.wait(f"{name}: {what}", holds, seconds=WAKES_WITHIN_SECONDS)
+        took = time.monotonic() - typed_at
+        narrator.fact(f"{what} {took:.1f} s after the command (the watcher looks once a second).")
+    if changed := watcher.sight(name).differences(before):
+        raise StoryError(f"{name} is not what it was: {', '.join(changed)}")
     narrator.fact("Every spec is what it was, every claim has the uid it had.")
 
 
-def _the_bill(cast: Cast) -> None:
+def others_stayed_up(cast: Cast) -> None:
+    """Whoever had a reason to be up in every scene is up, and was never asleep.
+
+    Raises:
+        StoryError: one was, or is not up.
+    """
+    cast.watcher.insist("the others stayed up", _never_slept(*ALWAYS_UP), seconds=0)
+    cast.narrator.fact(f"{', '.join(ALWAYS_UP)} never slept in all that time.")
+
+
+def the_bill(cast: Cast) -> None:
+    """Show what was requested, and what sleeping freed."""
     cast.narrator.scene("What it was worth", "What was requested, and what sleeping freed.")
     for question in ("--by space", "--by tenant", "--by tenant --per minute"):
         command = f"usage --since 5m {question}"
@@ -148,9 +206,5 @@ def _asleep(name: str) -> Callable[[Watcher], bool]:
     return lambda w: w.sight(name).asleep
 
 
-def _same(before: Sight, after: Sight, name: str) -> None:
-    for what, old in before.specs.items():
-        if after.specs.get(what) != old:
-            raise StoryError(f"{what} of {name} is not what it was: {after.specs.get(what)}")
-    if before.claims != after.claims:
-        raise StoryError(f"claims of {name} are not what they were: {after.claims}")
+def _never_slept(*names: str) -> Callable[[Watcher], bool]:
+    return lambda w: all(w.sight(name).up and not w.slept(name) for name in names)

@@ -2,7 +2,7 @@
 
 It asks only cluster-wide (a question inside a namespace would itself be use of that namespace),
 and it looks at what cannot lie: Pods, ``spec`` of the workloads, claims. Our annotations, metrics
-and read API are not evidence.
+and read API are not evidence. Events are, but only of what the owner was told.
 """
 
 from __future__ import annotations
@@ -18,9 +18,27 @@ from typing import Any
 PATIENCE_SECONDS = 10.0
 """A watcher that has not seen the cluster for that long judges no more."""
 
+NOTICE_REASON = "IdleNotice"
+"""The reason of the Event by which an owner is told that sleep is near."""
+
 
 class StoryError(Exception):
     """A scene did not go as told; the message says which, and what was seen instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What an Event about a namespace told its owner.
+
+    Attributes:
+        kind: ``Normal`` or ``Warning``.
+        reason: CamelCase.
+        text: a sentence for people.
+    """
+
+    kind: str
+    reason: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +51,7 @@ class Sight:
         wanted: ``spec.replicas`` summed over the workloads.
         specs: ``Kind/name`` → whole spec.
         claims: name → uid of each claim.
+        notes: what its owner had been told before the Pods were looked at.
     """
 
     pods: int = 0
@@ -40,6 +59,7 @@ class Sight:
     wanted: int = 0
     specs: Mapping[str, Any] = field(default_factory=dict)
     claims: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def asleep(self) -> bool:
@@ -51,20 +71,49 @@ class Sight:
         """Everything that is meant to run is Ready."""
         return self.wanted > 0 and self.ready == self.wanted == self.pods
 
+    @property
+    def noticed(self) -> bool:
+        """Its owner was told that sleep is near, and everything still runs."""
+        return self.up and any(note.reason == NOTICE_REASON for note in self.notes)
+
+    def warned(self, *words: str) -> bool:
+        """Whether one warning holds all of ``words``."""
+        return any(
+            note.kind == "Warning" and all(word in note.text for word in words)
+            for note in self.notes
+        )
+
+    def differences(self, before: Sight) -> tuple[str, ...]:
+        """Workloads and claims that are not what they were, came, or went."""
+        return tuple(
+            sorted(
+                name
+                for mine, old in ((self.specs, before.specs), (self.claims, before.claims))
+                for name in mine.keys() | old.keys()
+                if mine.get(name) != old.get(name)
+            )
+        )
+
 
 class Watcher:
     """Looks at the cluster once a second, in a thread of its own, and keeps what it saw."""
 
     def __init__(
-        self, kubeconfig: str, namespaces: tuple[str, ...], *, patience: float = PATIENCE_SECONDS
+        self,
+        kubeconfig: str,
+        namespaces: tuple[str, ...],
+        *,
+        patience: float = PATIENCE_SECONDS,
+        every_seconds: float = 1.0,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._patience = patience
+        self._every = every_seconds
         self._looked_at = time.monotonic()
         self._blinded_by = ""
         self._namespaces = namespaces
         self._sights: dict[str, Sight] = {name: Sight() for name in namespaces}
-        self._slept: dict[str, float] = {}
+        self._slept: set[str] = set()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
@@ -85,12 +134,8 @@ class Watcher:
         return self._sights[namespace]
 
     def slept(self, namespace: str) -> bool:
-        """Whether the namespace has been seen asleep since :meth:`forget_sleep`."""
+        """Whether the namespace has ever been seen asleep."""
         return namespace in self._slept
-
-    def forget_sleep(self) -> None:
-        """Begin a new act: who slept before does not count any more."""
-        self._slept.clear()
 
     def wait(self, what: str, holds: Callable[[Watcher], bool], *, seconds: float) -> float:
         """Wait until ``holds``; returns the seconds it took.
@@ -123,15 +168,6 @@ class Watcher:
                     return
                 self._changed.wait(min(left, 1.0))
 
-    def warned(self, namespace: str, *words: str) -> bool:
-        """Whether a Warning about the namespace exists whose note holds all of ``words``."""
-        return any(
-            event.get("type") == "Warning"
-            and event["regarding"].get("name") == namespace
-            and all(word in event.get("note", "") for word in words)
-            for event in self._get("events.events.k8s.io")
-        )
-
     def _judges(self, holds: Callable[[Watcher], bool]) -> bool:
         """What ``holds`` says, unless what it judges by is old: not seeing a change is no proof."""
         blind = time.monotonic() - self._looked_at
@@ -146,7 +182,7 @@ class Watcher:
         )
 
     def _watch(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(self._every):
             try:
                 self._look()
             except subprocess.SubprocessError as error:
@@ -158,13 +194,14 @@ class Watcher:
         with self._changed:
             self._sights = sights
             self._looked_at = began
-            for name, sight in sights.items():
-                if sight.asleep:
-                    self._slept.setdefault(name, time.monotonic())
+            self._slept |= {name for name, sight in sights.items() if sight.asleep}
             self._changed.notify_all()
 
     def _sights_now(self) -> dict[str, Sight]:
-        found = self._get("pods,deployments,statefulsets,persistentvolumeclaims")
+        # In this order: an Event that is seen beside running Pods was there before they ended.
+        found = self._get(
+            "events.events.k8s.io,pods,deployments,statefulsets,persistentvolumeclaims"
+        )
         return {name: _sight(name, found) for name in self._namespaces}
 
     def _get(self, resources: str) -> list[dict[str, Any]]:
@@ -200,6 +237,15 @@ def _sight(namespace: str, items: list[dict[str, Any]]) -> Sight:
             for item in mine
             if item["kind"] == "PersistentVolumeClaim"
         },
+        notes=tuple(
+            Note(
+                kind=item.get("type", ""),
+                reason=item.get("reason", ""),
+                text=item.get("note", ""),
+            )
+            for item in mine
+            if item["kind"] == "Event" and item.get("regarding", {}).get("kind") == "Namespace"
+        ),
     )
 
 

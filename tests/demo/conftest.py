@@ -1,0 +1,48 @@
+"""A stand-in for kubectl that answers with what a test wants the watcher to see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Item = dict[str, Any]
+
+KUBECTL = """#!/bin/sh
+look=$(cat {directory}/look)
+[ -e {directory}/$look ] || {{ echo "connection refused" >&2; exit 1; }}
+cat {directory}/$look
+[ ! -e {directory}/$((look + 1)) ] || echo $((look + 1)) > {directory}/look
+"""
+
+
+class Script:
+    """What kubectl finds, look after look; the last look is repeated for ever."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def shows(self, *looks: Sequence[Item]) -> None:
+        """Answer the next calls with these objects, one look each."""
+        for number, items in enumerate(looks):
+            (self._directory / str(number)).write_text(json.dumps({"items": items}))
+        (self._directory / "look").write_text("0")
+
+    def refuses(self) -> None:
+        """Answer no more."""
+        (self._directory / "look").write_text("none")
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """The stand-in, first on the PATH; until it is told otherwise it finds an empty cluster."""
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL.format(directory=tmp_path))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    script = Script(tmp_path)
+    script.shows([])
+    return script
