@@ -12,10 +12,11 @@ import pytest
 Item = dict[str, Any]
 
 KUBECTL = """#!/bin/sh
-look=$(cat {directory}/look)
-[ -e {directory}/$look ] || {{ echo "connection refused" >&2; exit 1; }}
-cat {directory}/$look
-[ ! -e {directory}/$((look + 1)) ] || echo $((look + 1)) > {directory}/look
+cd "$(readlink {directory}/script)"
+look=$(cat next)
+[ -e "$look" ] || {{ echo "connection refused" >&2; exit 1; }}
+cat "$look"
+[ ! -e $((look + 1)) ] || echo $((look + 1)) > next
 """
 
 
@@ -24,16 +25,24 @@ class Script:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._count = 0
 
     def shows(self, *looks: Sequence[Item]) -> None:
-        """Answer the next calls with these objects, one look each."""
+        """Answer the next calls with these objects, one look each; with none, refuse to."""
+        # A directory each: a call that is under way goes on with the script that it began with.
+        self._count += 1
+        script = self._directory / f"script-{self._count}"
+        script.mkdir()
         for number, items in enumerate(looks):
-            (self._directory / str(number)).write_text(json.dumps({"items": items}))
-        (self._directory / "look").write_text("0")
+            (script / str(number)).write_text(json.dumps({"items": items}))
+        (script / "next").write_text("0")
+        link = self._directory / "new"
+        link.symlink_to(script)
+        link.rename(self._directory / "script")
 
     def refuses(self) -> None:
         """Answer no more."""
-        (self._directory / "look").write_text("none")
+        self.shows()
 
 
 @pytest.fixture
