@@ -95,6 +95,7 @@ async def test_a_write_of_a_sleep_that_lands_when_all_is_over_loses_nothing(
 
     await scene.lands(late)
     await scene.awake()
+    await scene.owner_applies()
 
 
 @pytest.mark.parametrize("number", range(WAKE_WRITES))
@@ -116,6 +117,7 @@ async def test_a_write_of_a_wake_that_lands_in_the_next_sleep_wakes_nothing(
     await scene.asleep()
     await scene.want("awake")
     await scene.awake()
+    await scene.owner_applies()
 
 
 @pytest.mark.parametrize("number", [1, 3, 5])
@@ -158,6 +160,7 @@ async def test_a_second_replica_finishes_the_sleep_of_a_leader_that_was_killed(
     assert 'sleeper_transition_seconds_count{kind="wake"' not in await second.metrics()
     await scene.want("awake")
     await scene.awake()
+    await scene.owner_applies()
 
 
 async def test_an_awake_that_lands_after_a_sleep_began_does_not_turn_it_back(scene: Scene) -> None:
@@ -177,3 +180,4 @@ async def test_an_awake_that_lands_after_a_sleep_began_does_not_turn_it_back(sce
     await scene.asleep()
     await scene.want("awake")
     await scene.awake()
+    await scene.owner_applies()

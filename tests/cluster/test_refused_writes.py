@@ -106,6 +106,7 @@ async def test_a_space_sleeps_and_wakes_although_one_write_of_each_goes_wrong(
         await scene.want("awake")
         await rule.fired()
         await scene.awake(within=PASS_SECONDS)
+    await scene.owner_applies()
 
 
 async def test_a_workload_that_can_never_be_written_leaves_no_space_half_asleep(
@@ -159,6 +160,7 @@ async def test_an_admission_policy_that_denies_one_write_of_a_sleep_gives_everyt
         f"/apis/events.k8s.io/v1/namespaces/{scene.space.name}/events"
     )
     assert any("StatefulSet/db" in event["note"] and MESSAGE in event["note"] for event in told)
+    await scene.owner_applies()
     await scene.want("asleep")
     await scene.asleep()
 
@@ -180,6 +182,7 @@ async def test_an_admission_policy_that_denies_one_write_of_a_wake_is_outlived(
 
         await eventually(others_run, within=PASS_SECONDS, what="the StatefulSet is back")
     await scene.awake(within=PASS_SECONDS)
+    await scene.owner_applies()
 
 
 async def test_a_sleep_and_a_wake_end_right_though_every_watch_is_cut_in_the_middle(
