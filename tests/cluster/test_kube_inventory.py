@@ -216,8 +216,9 @@ async def test_a_record_lives_through_its_phases_and_every_replica_sees_it(
     other = RecordStore(client, namespace=OURS, clock=SystemClock(), recorder=NullRecorder())
     uid = f"uid-{secrets.token_hex(4)}"
     heard: list[str] = []
-    other.subscribe(heard.append)
     async with running(other.run):
+        await eventually(lambda: other.synced)  # it hears of what other tests left, too
+        other.subscribe(heard.append)
         falling = record(space=uid)
         await records.create(falling)
         assert records.all()[uid] == falling
