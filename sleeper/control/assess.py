@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -30,6 +30,7 @@ from sleeper.core.restore import owner_wake
 from sleeper.core.routes import route_versions
 from sleeper.core.snapshot import Hazard, Snapshot
 from sleeper.core.verdict import Verdict
+from sleeper.core.workload_warnings import workload_warnings
 
 OVERDUE_GRACE: Final = timedelta(seconds=60)
 """How long after its deadline a sleep that nobody has ended is ended by any replica.
@@ -160,6 +161,8 @@ class Assessor:
         routes = route_versions(objects)
         uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
         reading = read_policy(meta.annotations or {}, self._defaults, has_routes=bool(routes))
+        if misread := workload_warnings(objects):
+            reading = replace(reading, warnings=(*reading.warnings, *misread))
         required = reading.policy.required_signals.value
         synced = self._inventory.synced  # half an inventory lacks routes
         page = self._book.page(

@@ -181,3 +181,10 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
         by_us=True,
     ),
 )
+
+_BY_US: Final = frozenset(spec.key for spec in ANNOTATIONS if spec.by_us)
+
+
+def is_owners(key: str) -> bool:
+    """Whether an annotation is of our group and none that we write: its owner speaks to us."""
+    return key.startswith(f"{GROUP}/") and key not in _BY_US

@@ -24,6 +24,7 @@ from sleeper.core.objects import KubeObject, Namespace, SpaceObjects
 from sleeper.core.owners import is_excluded
 from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
 from sleeper.core.steps import Amend, Left, Patch, PatchPurpose, Settled, Step, WhyLeft
+from sleeper.core.workload_warnings import read_wave
 from sleeper.core.workloads import KINDS, WorkloadKind
 
 _ANNOTATIONS = "/metadata/annotations"
@@ -75,7 +76,7 @@ def sleepable(objects: SpaceObjects) -> tuple[Sleepable, ...]:
 def wave_of(obj: KubeObject) -> int:
     """Start order of a workload; one that cannot be read counts as 0."""
     try:
-        return int(obj.metadata.annotation(WAVE) or "0")
+        return read_wave(obj.metadata.annotation(WAVE) or "0")
     except ValueError:
         return 0
 

@@ -158,7 +158,7 @@ class PolicyReading:
     Attributes:
         policy: the effective policy; where a value cannot be read, what would hold without it.
         problems: values that cannot be read; while there is one, nothing sleeps for this policy.
-        warnings: keys that have no effect.
+        warnings: keys that have no effect, and what cannot be read on a workload.
     """
 
     policy: SleepPolicy
@@ -176,17 +176,8 @@ def read_policy(
         defaults: the configuration's.
         has_routes: whether the Space has a route, so that ``traffic`` is required by default.
     """
-    ours = tuple(
-        sorted(
-            (key, value)
-            for key, value in annotations.items()
-            if key.startswith(_PREFIX) and key not in _WRITTEN_BY_US
-        )
-    )
+    ours = tuple(sorted((key, value) for key, value in annotations.items() if names.is_owners(key)))
     return _read(ours, defaults, has_routes)
-
-
-_WRITTEN_BY_US: Final = frozenset(spec.key for spec in ANNOTATIONS if spec.by_us)
 
 
 # Cached: most Spaces say the same or nothing, and annotations change more seldom than decisions.
@@ -205,7 +196,7 @@ def _read(
         try:
             return Setting(value=read(text), source=Source.ANNOTATION)
         except ValueError as error:
-            advice = f"cannot be read; expected {_SPECS[key].form}"
+            advice = unread(key)
             if isinstance(error, _ExplainedError):
                 advice += f" ({error})"
             problems.append(PolicyNote(key=key, value=text, advice=advice))
@@ -237,34 +228,49 @@ def _read(
         keep_awake_until=setting(names.KEEP_AWAKE_UNTIL, _instant, built_in(None)),
         desired=setting(names.DESIRED, _desired, built_in(Desired.AUTO)),
         required_signals=setting(names.REQUIRED_SIGNALS, _signals, required),
-        excluded=setting(names.EXCLUDE, _flag, built_in(False)),
+        excluded=setting(names.EXCLUDE, read_flag, built_in(False)),
     )
     warnings = tuple(
-        warning for key, value in ours if (warning := _without_effect(key, value)) is not None
+        warning
+        for key, value in ours
+        if (warning := without_effect(key, value, Target.NAMESPACE)) is not None
     )
     return PolicyReading(policy=policy, problems=tuple(problems), warnings=warnings)
 
 
-def _without_effect(key: str, value: str) -> PolicyNote | None:
-    """The warning about a key that does nothing on a namespace, or None."""
+def unread(key: str) -> str:
+    """Advice on a value of a known key that cannot be read."""
+    return f"cannot be read; expected {_SPECS[key].form}"
+
+
+def without_effect(key: str, value: str, on: Target) -> PolicyNote | None:
+    """The warning about a key that does nothing on such an object, or None."""
     spec = _SPECS.get(key)
-    if spec is not None and Target.NAMESPACE in spec.targets:
+    if spec is not None and on in spec.targets:
         return None
     if spec is not None:
-        advice = "has no effect on a namespace; it belongs on a workload"
+        advice = _ELSEWHERE[on]
         return PolicyNote(key=key, value=value, advice=advice)
     advice = "has no effect: the key is not known"
-    if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT, n=1):
+    if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT[on], n=1):
         meant = _SPECS[_PREFIX + near[0]]
         advice += f"; did you mean {meant.key} ({meant.form})?"
     return PolicyNote(key=key, value=value, advice=advice)
 
 
-_MEANT: Final = tuple(
-    spec.key.removeprefix(_PREFIX)
-    for spec in ANNOTATIONS
-    if not spec.by_us and Target.NAMESPACE in spec.targets
-)
+_ELSEWHERE: Final = {
+    Target.NAMESPACE: "has no effect on a namespace; it belongs on a workload",
+    Target.WORKLOAD: "has no effect on a workload; it belongs on the namespace",
+}
+
+_MEANT: Final = {
+    target: tuple(
+        spec.key.removeprefix(_PREFIX)
+        for spec in ANNOTATIONS
+        if not spec.by_us and target in spec.targets
+    )
+    for target in Target
+}
 
 
 class _ExplainedError(ValueError):
@@ -314,7 +320,12 @@ def _signals(text: str) -> frozenset[SignalName]:
     return frozenset(SignalName(name.strip()) for name in text.split(","))
 
 
-def _flag(text: str) -> bool:
+def read_flag(text: str) -> bool:
+    """``true`` or ``false``, whatever their case.
+
+    Raises:
+        ValueError: it is neither.
+    """
     match text.strip().lower():
         case "true":
             return True

@@ -1,0 +1,93 @@
+"""What owners wrote on workloads in vain is said, with object, key, value and expected form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sleeper.core.names import ANNOTATIONS
+from sleeper.core.objects import SpaceObjects
+from sleeper.core.owners import is_excluded
+from sleeper.core.plan import sleepable, wave_of
+from sleeper.core.workload_warnings import workload_warnings
+from tests.core.test_hazards import space, thing
+
+
+def workloads(**annotations: str) -> SpaceObjects:
+    """A running Deployment ``web`` with these annotations of our group, and a Pod of it."""
+    ours = {f"sleeper.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    return space(
+        deployments=[thing("web", annotations=ours, spec={"replicas": 1})],
+        replica_sets=[thing("web-1", owner="Deployment/web", annotations=ours)],
+        pods=[thing("web-1-x", owner="ReplicaSet/web-1", annotations=ours)],
+    )
+
+
+def said(objects: SpaceObjects) -> list[str]:
+    return [str(note) for note in workload_warnings(objects)]
+
+
+def test_an_unknown_key_is_named_once_with_its_workload_and_what_was_meant() -> None:
+    objects = workloads(excluded="true")
+    assert said(objects) == [
+        "sleeper.dev/excluded: 'true' on Deployment/web has no effect: the key is not known; "
+        "did you mean sleeper.dev/exclude (`true` or `false`)?"
+    ]
+    assert len(sleepable(objects)) == 1
+
+
+def test_an_exclude_that_cannot_be_read_is_named_and_leaves_the_workload_alone() -> None:
+    objects = workloads(exclude="maybe")
+    (sentence,) = said(objects)
+    assert sentence.startswith("sleeper.dev/exclude: 'maybe' on Deployment/web cannot be read")
+    assert "expected `true` or `false`; it is left alone" in sentence
+    assert is_excluded(objects.deployments[0])
+
+
+@pytest.mark.parametrize("value", ["first", "", "1.5"])
+def test_a_wave_that_cannot_be_read_is_named_and_counts_as_zero(value: str) -> None:
+    objects = workloads(wave=value)
+    (sentence,) = said(objects)
+    assert sentence.startswith(f"sleeper.dev/wave: {value!r} on Deployment/web cannot be read")
+    assert "expected a whole number" in sentence
+    assert wave_of(objects.deployments[0]) == 0
+
+
+def test_a_key_for_namespaces_is_named_on_a_workload() -> None:
+    (sentence,) = said(workloads(sleep_after="1h"))
+    assert "on Deployment/web has no effect on a workload; it belongs on the namespace" in sentence
+
+
+def test_what_can_be_read_and_what_we_write_and_what_is_none_of_ours_is_passed_over() -> None:
+    assert said(workloads(exclude="False", wave="-3")) == []
+    assert said(workloads(exclude=" true ", wave="7")) == []
+    others: dict[str, Any] = {spec.key: "anything" for spec in ANNOTATIONS if spec.by_us}
+    others["example.com/wave"] = "first"
+    assert said(space(deployments=[thing("web", annotations=others)])) == []
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "deployments",
+        "stateful_sets",
+        "replica_sets",
+        "replication_controllers",
+        "daemon_sets",
+        "cron_jobs",
+        "jobs",
+        "pods",
+    ],
+)
+def test_every_kind_of_workload_is_looked_at_also_where_an_operator_manages_it(group: str) -> None:
+    written = {"sleeper.dev/exclude": "maybe"}
+    objects = space(
+        **{
+            group: [
+                thing("alone", annotations=written),
+                thing("run", owner="Kafka/main", annotations=written),
+            ]
+        }
+    )
+    assert len(said(objects)) == 2
