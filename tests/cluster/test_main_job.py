@@ -43,16 +43,6 @@ async def runs(space: LiveSpace, number: int = 2) -> None:
     await eventually(up, within=30, what=f"{number} Pods run in {space.name}")
 
 
-async def sees(daemon: Daemon) -> None:
-    """Wait until the API signal has a watermark: before, the API server's clock is not known and
-    an event counts as used when it arrives."""
-
-    async def seen() -> bool:
-        return 'signal_watermark_timestamp_seconds{signal="api"' in await daemon.metrics()
-
-    await eventually(seen, within=30, what="the API signal sees")
-
-
 async def becomes(space: LiveSpace, state: str, *, number: int, within: float = 45) -> None:
     async def there() -> bool:
         return await space.power_state() == state and await pods(space) == number
@@ -108,7 +98,7 @@ async def test_an_unused_space_sleeps_and_a_persons_kubectl_brings_it_back_as_it
 async def test_a_touch_takes_desired_asleep_back(
     cluster: Cluster, space: LiveSpace, daemon: Daemon
 ) -> None:
-    await sees(daemon)
+    await daemon.sees()
     await space.create(WEB)
     await runs(space)
     ran = await command(cluster, daemon, "sleep", space.name, "--wait")
@@ -127,7 +117,7 @@ async def test_a_touch_takes_desired_asleep_back(
 async def test_sleep_and_wake_by_command_wait_until_it_is_done(
     cluster: Cluster, space: LiveSpace, daemon: Daemon
 ) -> None:
-    await sees(daemon)
+    await daemon.sees()
     await space.create(WEB)
     await runs(space)
     slept = await command(cluster, daemon, "sleep", space.name, "--wait")
@@ -142,7 +132,7 @@ async def test_sleep_and_wake_by_command_wait_until_it_is_done(
 async def test_what_cannot_be_brought_back_yet_holds_the_space_and_explain_says_so(
     new_space: Callable[..., Any], daemon: Daemon
 ) -> None:
-    await sees(daemon)
+    await daemon.sees()
     held: LiveSpace = await new_space()
     job = {
         "apiVersion": "batch/v1",
@@ -187,7 +177,7 @@ async def test_an_annotation_that_cannot_be_read_is_named_in_an_event_and_nothin
     """Neither at once, though it is asked for, nor by the short idle time of the configuration."""
     daemon = new_daemon({"defaults": {"sleep_after": "6s"}})
     await daemon.start()
-    await sees(daemon)
+    await daemon.sees()
     control: LiveSpace = await new_space()
     spaces: dict[str, LiveSpace] = {}
     for key, (value, _) in UNREADABLE.items():
@@ -224,7 +214,7 @@ async def test_mode_observe_decides_and_touches_nothing(
     await control.create(WEB)
     daemon = new_daemon()
     await daemon.start()
-    await sees(daemon)
+    await daemon.sees()
     for one in (watched, control):
         await runs(one)
         await one.annotate(desired="asleep")
@@ -243,7 +233,7 @@ async def test_break_glass_brings_everything_back_with_daemon_and_database_gone(
     await space.create(WEB)
     daemon = new_daemon()
     await daemon.start()
-    await sees(daemon)
+    await daemon.sees()
     await runs(space)
     await space.annotate(desired="asleep")
     await becomes(space, "Asleep", number=0)
@@ -260,7 +250,7 @@ async def test_break_glass_brings_everything_back_with_daemon_and_database_gone(
 async def test_a_forged_restore_annotation_is_not_believed(
     api: Api, space: LiveSpace, daemon: Daemon
 ) -> None:
-    await sees(daemon)
+    await daemon.sees()
     await space.create(WEB)
     before = await space.get(WEB)
     await runs(space)
@@ -289,7 +279,7 @@ async def test_usage_counts_what_sleeping_freed(
     await space.create(WEB)
     daemon = new_daemon()
     await daemon.start()
-    await sees(daemon)
+    await daemon.sees()
     await runs(space)
     await space.annotate(desired="asleep")
     await becomes(space, "Asleep", number=0)

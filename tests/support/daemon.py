@@ -104,6 +104,15 @@ class Daemon:
             response.raise_for_status()
             return await response.text()
 
+    async def sees(self) -> None:
+        """Wait until the API signal has a watermark: before, the API server's clock is not known
+        and an event counts as used when it arrives."""
+
+        async def seen() -> bool:
+            return 'signal_watermark_timestamp_seconds{signal="api"' in await self.metrics()
+
+        await eventually(seen, within=30, what="the API signal sees")
+
     def kill(self) -> None:
         """SIGKILL, and the process is gone."""
         assert self._process is not None, "started"
