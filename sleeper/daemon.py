@@ -376,7 +376,18 @@ class Daemon:
             ).run(),
         )
         await self._serve_api(
-            loop, cluster, meter, Inquiry(assessor, cluster.inventory, self._clock), door
+            loop,
+            cluster,
+            meter,
+            Inquiry(
+                assessor,
+                cluster.inventory,
+                unknown=lambda: (
+                    cluster.records.unknown_because() or cluster.inventory.unknown_because()
+                ),
+                clock=self._clock,
+            ),
+            door,
         )
         await self._run("loop", _decide(loop, cluster.records))
 

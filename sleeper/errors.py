@@ -5,6 +5,7 @@
     SleeperError
     ├── ConfigError            a setting that cannot be used; names it, its value, what is expected
     ├── StoreError             the database is locked, read-only, missing or from the future
+    ├── NotReadyError          asked for what is not known yet; the sentence says what is waited for
     └── KubeError              sleeper.kube.errors: one class per way the API server says no
 
 Expected outcomes (verdicts, step results) are values, not exceptions.
@@ -23,3 +24,7 @@ class ConfigError(SleeperError):
 
 class StoreError(SleeperError):
     """The database cannot be used as it is."""
+
+
+class NotReadyError(SleeperError):
+    """Whoever answered now would guess. The sentence says what is not known yet."""

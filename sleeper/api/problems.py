@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from billing.errors import BillingError
-from sleeper.errors import StoreError
+from sleeper.errors import NotReadyError, StoreError
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ async def problems_as_json(request: web.Request, handler: Handler) -> web.Stream
         return _answer(problem.status, problem.detail)
     except BillingError as error:
         return _answer(HTTPStatus.BAD_REQUEST, str(error))
-    except StoreError as error:
+    except (NotReadyError, StoreError) as error:
         return _answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     except web.HTTPException as error:
         return _answer(HTTPStatus(error.status), error.reason)

@@ -29,7 +29,10 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class SpaceReader(Protocol):
-    """What is known of Spaces; implemented by the daemon. Values are dataclasses."""
+    """What is known of Spaces; implemented by the daemon. Values are dataclasses.
+
+    Both raise ``NotReadyError`` as long as it is not known what sleeps; it is answered with 503.
+    """
 
     def overview(self) -> Sequence[object]:
         """One value for each Space, in the order in which they are shown."""

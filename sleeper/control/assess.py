@@ -68,6 +68,14 @@ class RoutesView(Protocol):
         ...
 
 
+class PageOf(Protocol):
+    """Where an assessment gets the Space's page from: the book's own, or a copy of it."""
+
+    def __call__(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+        """See :meth:`sleeper.control.book.SpaceBook.page`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """One decision with everything it was made from."""
@@ -140,14 +148,35 @@ class Assessor:
         reading = read_policy(annotations, self._defaults, has_routes=False)
         return reading.policy.mode.value is Mode.OBSERVE
 
-    def assess(
+    def observe(
         self, name: str, now: datetime, *, views: Mapping[SignalName, SignalView] | None = None
     ) -> Assessment | None:
+        """The verdict, and the Space's page brought up to what was seen: for the loop alone.
+
+        As :meth:`assess` otherwise; the assessment's page is the book's own.
+        """
+        seen = self._assess(name, now, views, self._book.page)
+        if seen is None and (objects := self._inventory.space(name)) is not None:
+            # Its use is not followed until it is a Space again.
+            self._book.forget(objects.namespace.metadata.uid)
+        return seen
+
+    def assess(self, name: str, now: datetime) -> Assessment | None:
         """The verdict on namespace ``name`` at ``now``; None if there is nothing to decide.
 
         There is something to decide for every labelled namespace, and for any other as long as a
-        sleep of ours is on record there.
+        sleep of ours is on record there. Nothing is changed by asking: the assessment's page is
+        a copy.
         """
+        return self._assess(name, now, None, self._book.copy)
+
+    def _assess(
+        self,
+        name: str,
+        now: datetime,
+        views: Mapping[SignalName, SignalView] | None,
+        page_of: PageOf,
+    ) -> Assessment | None:
         objects = self._inventory.space(name)
         if objects is None:
             return None
@@ -155,7 +184,6 @@ class Assessor:
         record = self._records.all().get(meta.uid)
         is_space = meta.label(names.LABEL_TENANT) is not None
         if not is_space and record is None:
-            self._book.forget(meta.uid)  # its use is not followed until it is a Space again
             return None
         space = space_ref(objects.namespace, record)
         routes = route_versions(objects)
@@ -165,7 +193,7 @@ class Assessor:
             reading = replace(reading, warnings=(*reading.warnings, *misread))
         required = reading.policy.required_signals.value
         synced = self._inventory.synced  # half an inventory lacks routes
-        page = self._book.page(
+        page = page_of(
             meta.uid,
             rules=rules_fingerprint(routes, uncarried, required) if synced else None,
             asleep=record is not None and record.sleeping_since is not None,

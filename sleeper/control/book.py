@@ -68,26 +68,28 @@ class SpaceBook:
         page = self._pages.get(uid)
         if page is None:
             stored = self._stored.pop(uid, None)
-            page = SpacePage(state=stored or SpaceState(rules=rules or "", rules_since=now))
-            self._pages[uid] = page
+            page = self._pages[uid] = _first_page(stored, rules, now)
             if stored is None:
                 self._unsaved.add(uid)
-        if rules is not None and page.state.rules != rules:
-            page.state = replace(page.state, rules=rules, rules_since=now)
+        if _turn_to(page, rules=rules, asleep=asleep, now=now):
             self._unsaved.add(uid)
-        if asleep is not page.asleep:
-            page.asleep = asleep
-            self._unsaved.add(uid)
-            if not asleep:
-                self.woken(uid, now)
+        return page
+
+    def copy(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+        """A page like the one that :meth:`page` would give, for who only asks.
+
+        Nothing is kept of it, and what is written on it is lost.
+        """
+        known = self._pages.get(uid)
+        page = replace(known) if known else _first_page(self._stored.get(uid), rules, now)
+        _turn_to(page, rules=rules, asleep=asleep, now=now)
         return page
 
     def woken(self, uid: str, at: datetime) -> None:
         """Note that the Space was woken."""
         page = self._pages.get(uid)
         if page is not None:
-            page.state = replace(page.state, woken_at=at)
-            page.noticed_at = None
+            _woken(page, at)
             self._unsaved.add(uid)
 
     def forget(self, uid: str) -> None:
@@ -117,3 +119,26 @@ class SpaceBook:
     def put_back(self, uids: Iterable[str]) -> None:
         """Saving failed: offer these again at the next :meth:`take_unsaved`."""
         self._unsaved.update(uids)
+
+
+def _first_page(stored: SpaceState | None, rules: str | None, now: datetime) -> SpacePage:
+    return SpacePage(state=stored or SpaceState(rules=rules or "", rules_since=now))
+
+
+def _turn_to(page: SpacePage, *, rules: str | None, asleep: bool, now: datetime) -> bool:
+    """Bring a page up to what is seen now; whether there was anything to write."""
+    changed = False
+    if rules is not None and page.state.rules != rules:
+        page.state = replace(page.state, rules=rules, rules_since=now)
+        changed = True
+    if asleep is not page.asleep:
+        page.asleep = asleep
+        changed = True
+        if not asleep:
+            _woken(page, now)
+    return changed
+
+
+def _woken(page: SpacePage, at: datetime) -> None:
+    page.state = replace(page.state, woken_at=at)
+    page.noticed_at = None

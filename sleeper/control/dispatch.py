@@ -258,7 +258,7 @@ class Dispatcher:
         # Decided anew on the freshest view: between the verdict and this line somebody may have
         # come, and a notice or publish may have taken its time.
         now = self._clock.now()
-        fresh = self._assessor.assess(name, now)
+        fresh = self._assessor.observe(name, now)
         if fresh is None or fresh.verdict.kind is not VerdictKind.FALL_ASLEEP:
             self._tell(name)
             return
@@ -307,7 +307,7 @@ class Dispatcher:
         Another replica may have done it, and our watch be late.
         """
         now = self._clock.now()
-        fresh = self._assessor.assess(name, now)
+        fresh = self._assessor.observe(name, now)
         if fresh is not None and fresh.verdict.kind is flown.verdict.kind:
             fresh.page.no_flight_before = now + self._pacing.wake_retry
 

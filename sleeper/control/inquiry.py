@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +12,7 @@ from sleeper.control.assess import Assessment, Assessor
 from sleeper.core import names
 from sleeper.core.explain import Explanation, explain
 from sleeper.core.objects import Namespace
+from sleeper.errors import NotReadyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +47,36 @@ class Namespaces(Protocol):
 
 
 class Inquiry:
-    """Implements :class:`sleeper.api.read.SpaceReader`."""
+    """Implements :class:`sleeper.api.read.SpaceReader`.
 
-    def __init__(self, assessor: Assessor, namespaces: Namespaces, clock: Clock) -> None:
+    Args:
+        assessor: who decides.
+        namespaces: the inventory.
+        unknown: what a decision must know and nobody knows yet, as a sentence; None: all of it.
+            Before the sleep records are known, a Space that sleeps looks like one that does not.
+        clock: our clock.
+    """
+
+    def __init__(
+        self,
+        assessor: Assessor,
+        namespaces: Namespaces,
+        *,
+        unknown: Callable[[], str | None],
+        clock: Clock,
+    ) -> None:
         self._assessor = assessor
         self._namespaces = namespaces
+        self._unknown = unknown
         self._clock = clock
 
     def overview(self) -> Sequence[SpaceOverview]:
-        """Every Space, by name."""
+        """Every Space, by name.
+
+        Raises:
+            NotReadyError: it is not known yet what sleeps.
+        """
+        self._check()
         now = self._clock.now()
         found = (
             self._assessor.assess(namespace.metadata.name, now)
@@ -64,12 +86,21 @@ class Inquiry:
         return sorted((_line(seen) for seen in found if seen is not None), key=lambda o: o.space)
 
     def explanation(self, name: str) -> Explanation | None:
-        """Why the Space is as it is; None: no Space of that name."""
+        """Why the Space is as it is; None: no Space of that name.
+
+        Raises:
+            NotReadyError: it is not known yet what sleeps.
+        """
+        self._check()
         now = self._clock.now()
         seen = self._assessor.assess(name, now)
         if seen is None:
             return None
         return explain(seen.snapshot, seen.reading, seen.verdict, now)
+
+    def _check(self) -> None:
+        if (unknown := self._unknown()) is not None:
+            raise NotReadyError(f"nothing can be said of Spaces yet: {unknown}")
 
 
 def _line(seen: Assessment) -> SpaceOverview:

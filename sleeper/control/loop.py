@@ -140,7 +140,7 @@ class VerdictLoop:
 
     def _consider(self, name: str, now: datetime, views: Mapping[SignalName, SignalView]) -> None:
         began = self._clock.monotonic()
-        assessment = self._assessor.assess(name, now, views=views)
+        assessment = self._assessor.observe(name, now, views=views)
         if assessment is None:
             self._states.pop(name, None)
             self._dispatcher.act_outside(name)

@@ -123,6 +123,13 @@ class Inventory:
             troubles.append(f"Gateway API routes: {self._gateway_trouble}")
         return tuple(troubles)
 
+    def unknown_because(self) -> str | None:
+        """Why it was never known yet which namespaces there are, as a sentence; None: it was."""
+        namespaces = self._reflectors[NAMESPACES.path]
+        if namespaces.known.is_set():
+            return None
+        return f"the namespaces are {namespaces.unsynced_because()}"
+
     def namespaces(self) -> Iterable[Namespace]:
         """All namespaces, in no particular order; copy before awaiting."""
         return self._index.namespaces()

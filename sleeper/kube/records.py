@@ -102,6 +102,12 @@ class RecordStore:
         """
         await self._reflector.known.wait()
 
+    def unknown_because(self) -> str | None:
+        """Why it was never known yet which Spaces sleep, as a sentence; None: it was."""
+        if self._reflector.known.is_set():
+            return None
+        return f"the sleep records are {self._reflector.unsynced_because()}"
+
     @property
     def synced(self) -> bool:
         """The records have been listed and their watch is alive."""

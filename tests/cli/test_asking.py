@@ -23,6 +23,7 @@ from sleeper.cli.exits import ExitCode
 from sleeper.core.decide import decide
 from sleeper.core.explain import Explanation, explain
 from sleeper.core.policy import PolicyDefaults
+from sleeper.errors import NotReadyError
 from sleeper.telemetry.clock import SystemClock
 from tests.core.values import NOW, minutes, policy, snapshot, touch
 from tests.support.serving import served
@@ -37,6 +38,8 @@ class Spaces:
         return []
 
     def explanation(self, name: str) -> Explanation | None:
+        if name == "too-early":
+            raise NotReadyError("nothing can be said of Spaces yet: the records are not listed yet")
         sleep_after = "soon" if name == "unreadable" else "30m"
         defaults = PolicyDefaults(set_in=(("sleeper.dev/mode", "mode (file sleeper.yaml)"),))
         reading = policy({"sleep-after": sleep_after, "nap": "long"}, defaults=defaults)
@@ -141,6 +144,15 @@ async def test_a_question_that_makes_no_sense_is_a_usage_error(ask: Ask) -> None
     ran = await ask("usage", "--zone", "Mars/Olympus")
     assert ran.returncode == ExitCode.USAGE
     assert "'Mars/Olympus' is not an IANA time zone" in ran.stderr
+
+
+@pytest.mark.fault(13)
+async def test_a_daemon_that_does_not_know_yet_what_sleeps_says_so(ask: Ask) -> None:
+    ran = await ask("explain", "too-early")
+    assert ran.returncode == ExitCode.ERROR
+    said = "nothing can be said of Spaces yet: the records are not listed yet"
+    assert ran.stderr.strip().endswith(said)
+    assert ran.stdout == ""
 
 
 @pytest.mark.parametrize("question", [("explain", "team-a-dev"), ("usage",)])
