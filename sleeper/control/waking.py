@@ -86,13 +86,20 @@ class WakeLook:
         return True
 
 
-def _is_ready(result: Result, objects: SpaceObjects) -> bool:
-    """Whether an object that is back has its Pods up, by a status of that generation or later."""
+def _is_ready(result: Result, objects: SpaceObjects, enough: int | None) -> bool:
+    """Whether an object that is back has its Pods up, by a status of that generation or later.
+
+    Args:
+        result: the object as it came back.
+        objects: the watched objects.
+        enough: Pods that were Ready before the sleep, if that is known: what was not up then is
+            not waited for now.
+    """
     kind = KINDS[result.ref.kind]
     for obj in kind.select(objects):
         if obj.metadata.uid == result.ref.uid:
             seen = obj.metadata.generation >= result.generation
-            return seen and kind.ready(as_json(obj))
+            return seen and kind.ready(as_json(obj), enough)
     return True  # deleted by its owner in the meantime
 
 
@@ -156,7 +163,7 @@ class Waking:
             results += await self._restore(record, wave, done)
             done.update(r.ref.uid for r in results if r.left is None)
             patience = self._clock.monotonic() + self._settings.wave_patience_seconds
-            await self._ready(record.space_name, results, until=min(deadline, patience))
+            await self._ready(record, results, until=min(deadline, patience))
         missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
             return FlightResult(
@@ -167,7 +174,7 @@ class Waking:
             await self._publish(record, PowerState.AWAKE, reason)
             message = f"everything is back, but its record could not be written: {not_recorded}"
             return FlightResult(ok=False, reason=Reason.WAKE_INCOMPLETE, message=message)
-        waiting = await self._ready(record.space_name, results, until=deadline)
+        waiting = await self._ready(record, results, until=deadline)
         await self._publish(record, PowerState.AWAKE, reason)
         await self._records.delete(record)
         self._back.pop(record.space_uid, None)
@@ -216,13 +223,18 @@ class Waking:
         return await self._actuator.drive_all(record.space_name, looks)
 
     async def _ready(
-        self, namespace: str, results: Iterable[Result], *, until: float
+        self, record: SleepRecord, results: Iterable[Result], *, until: float
     ) -> tuple[str, ...]:
         """Wait until all that is back is Ready or the time is up; ``Kind/name`` of the rest."""
+        enough = {entry.ref.uid: entry.was_ready for entry in record.entries}
         waiting = [result for result in results if result.left is None]
         while True:
-            objects = self._spaces.space(namespace)
-            waiting = [r for r in waiting if objects is not None and not _is_ready(r, objects)]
+            objects = self._spaces.space(record.space_name)
+            waiting = [
+                r
+                for r in waiting
+                if objects is not None and not _is_ready(r, objects, enough.get(r.ref.uid))
+            ]
             if not waiting or self._clock.monotonic() >= until:
                 return tuple(f"{r.ref.kind}/{r.ref.name}" for r in waiting)
             await asyncio.sleep(self._settings.poll_seconds)

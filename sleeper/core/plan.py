@@ -26,6 +26,7 @@ from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
 from sleeper.core.steps import Amend, Left, Patch, PatchPurpose, Settled, Step, WhyLeft
 from sleeper.core.workload_warnings import read_wave
 from sleeper.core.workloads import KINDS, WorkloadKind
+from sleeper.core.workloads.base import ready_replicas
 
 _ANNOTATIONS = "/metadata/annotations"
 
@@ -110,7 +111,7 @@ def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | Non
         return None
     meta = live["metadata"]
     ref = ObjectRef(kind=kind.kind, name=meta["name"], uid=meta["uid"])
-    return Entry(ref=ref, fields=fields, wave=wave)
+    return Entry(ref=ref, fields=fields, wave=wave, was_ready=ready_replicas(live))
 
 
 def sleep_step(

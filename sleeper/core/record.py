@@ -36,11 +36,13 @@ class Entry:
         ref: the object.
         fields: JSON pointer → original value, only of the fields that sleep changes.
         wave: its start order.
+        was_ready: how many of its Pods were Ready before the sleep; None: not known.
     """
 
     ref: ObjectRef
     fields: Mapping[str, FieldValue]
     wave: int = 0
+    was_ready: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

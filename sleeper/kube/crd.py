@@ -46,6 +46,7 @@ _ENTRY: Final = _object(
         "name": _string("Name of the workload."),
         "uid": _string("Uid of the workload; another object of the same name is left alone."),
         "wave": _integer("Start order.", minimum=-(2**31)),
+        "wasReady": _integer("Pods that were Ready before the sleep; waking waits for no more."),
         "fields": {
             "type": "object",
             "description": "JSON pointer → original value as a JSON text; `null`: it was absent.",

@@ -39,6 +39,7 @@ class WireEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     uid: str
     fields: dict[str, str]
     wave: int = 0
+    was_ready: int | msgspec.UnsetType = msgspec.field(name="wasReady", default=msgspec.UNSET)
 
 
 class WireFreed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -101,6 +102,7 @@ def chunk_entries(record: SleepRecord, chunk: int) -> list[WireEntry]:
             uid=entry.ref.uid,
             fields={path: _json(value) for path, value in entry.fields.items()},
             wave=entry.wave,
+            was_ready=msgspec.UNSET if entry.was_ready is None else entry.was_ready,
         )
         for entry in record.entries[begin : begin + ENTRIES_PER_CHUNK]
     ]
@@ -195,7 +197,10 @@ def _entry(wire: WireEntry) -> Entry:
         for path, text in wire.fields.items()
     }
     return Entry(
-        ref=ObjectRef(kind=wire.kind, name=wire.name, uid=wire.uid), fields=fields, wave=wire.wave
+        ref=ObjectRef(kind=wire.kind, name=wire.name, uid=wire.uid),
+        fields=fields,
+        wave=wire.wave,
+        was_ready=None if wire.was_ready is msgspec.UNSET else wire.was_ready,
     )
 
 

@@ -104,7 +104,12 @@ def flights(
         events=events or HeardEvents(),
         may_write=may_write,
         observes=observes,
-        settings=FlightSettings(poll_seconds=0, sleep_deadline_seconds=5),
+        settings=FlightSettings(
+            poll_seconds=0,
+            sleep_deadline_seconds=5,
+            wake_deadline_seconds=5,
+            wave_patience_seconds=1,
+        ),
     )
 
 

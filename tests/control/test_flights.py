@@ -592,3 +592,30 @@ async def test_a_wake_ends_a_sleep_that_is_under_way() -> None:
     assert woken[0].result() == woken[1].result(), "the second joined the first"
     assert woken[0].result().ok
     assert essence(api) == before
+
+
+@pytest.mark.fault(9)
+async def test_a_wake_does_not_wait_for_what_was_not_ready_before_the_sleep() -> None:
+    api = mixed_space()
+    api.reported["Deployment", "web"] = {"readyReplicas": 1}
+    deck = flights(api)
+    assert (await deck.sleep(SPACE, IDLE)).ok
+
+    result = await deck.wake(SPACE.uid, Reason.TOUCHED)
+
+    assert (result.ok, result.message) == (True, "everything is back")
+    assert api.stored == {}
+
+
+async def test_a_wake_waits_for_as_many_pods_as_were_ready_and_names_who_lacks_them() -> None:
+    api = mixed_space()
+    deck = flights(api)
+    assert (await deck.sleep(SPACE, IDLE)).ok
+    api.reported["Deployment", "web"] = {"readyReplicas": 1}
+
+    result = await deck.wake(SPACE.uid, Reason.TOUCHED)
+
+    assert (result.ok, result.message) == (
+        True,
+        "everything is back; not Ready yet: Deployment/web",
+    )

@@ -66,6 +66,7 @@ ENTRIES = st.builds(
     ref=st.builds(ObjectRef, kind=st.text(max_size=9), name=st.text(max_size=9), uid=st.text()),
     fields=st.dictionaries(st.text(max_size=20), VALUES, max_size=3),
     wave=st.integers(-9, 9),
+    was_ready=st.none() | st.integers(0, 9),
 )
 RECORDS = st.builds(
     SleepRecord,

@@ -107,6 +107,8 @@ class ModelApi:
         objects: workloads by (kind, name).
         records: sleep records by epoch.
         fault: what happens to writes; does them by default.
+        reported: by (kind, name), what controllers say of a workload; by default they have seen
+            it, all its Pods are of its present template and Ready.
     """
 
     namespace: Json
@@ -114,6 +116,7 @@ class ModelApi:
     stored: dict[int, SleepRecord] = field(default_factory=dict)
     fault: Fault = lambda _name, write: write()
     writes: list[str] = field(default_factory=list)
+    reported: dict[tuple[str, str], Json] = field(default_factory=dict)
     uids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     request_timeout_seconds: float = 10.0
 
@@ -177,7 +180,7 @@ class ModelApi:
             return msgspec.json.encode({"items": self._pods()})
         if path == f"/api/v1/namespaces/{self.namespace['metadata']['name']}":
             return msgspec.json.encode(self.namespace)
-        return msgspec.json.encode(self._find(path))
+        return msgspec.json.encode(self._with_status(self._find(path)))
 
     async def json_patch(self, path: str, ops: Sequence[JsonOp]) -> bytes:
         """Patch a workload, or the namespace, as our field manager."""
@@ -196,7 +199,7 @@ class ModelApi:
                 del after["metadata"]["annotations"]
             self._track(before, after)
             self.objects[after["kind"], after["metadata"]["name"]] = after
-            return msgspec.json.encode(after)
+            return msgspec.json.encode(self._with_status(after))
 
         return self._write(f"patch {path.rsplit('/', 2)[-2]}/{path.rsplit('/', 1)[-1]}", write)
 
@@ -283,8 +286,10 @@ class ModelApi:
             "observedGeneration": live["metadata"]["generation"],
             "replicas": live["spec"]["replicas"],
             "readyReplicas": live["spec"]["replicas"],
+            "updatedReplicas": live["spec"]["replicas"],
         }
-        return {**live, "status": status}
+        reported = self.reported.get((live["kind"], live["metadata"]["name"]), {})
+        return {**live, "status": status | reported}
 
     def _track(self, before: Json, after: Json) -> None:
         """Generation and field ownership after a patch of ours."""

@@ -56,8 +56,8 @@ class WorkloadKind:
             ``metadata.generation``; None where an annotation alone already gives one. It is how
             a wake makes a late sleep write fail that tests the generation.
         select: the objects of this kind in a Space.
-        ready: whether all wanted Pods of a live object are up and its controller has seen its
-            present generation.
+        ready: whether the wanted Pods of a live object are up, or as many of them as the second
+            argument says, and its controller has seen its present generation.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class WorkloadKind:
     guards: tuple[Switch, ...] = ()
     fence: Switch | None = None
     select: Callable[[SpaceObjects], Iterable[KubeObject]]
-    ready: Callable[[JsonObject], bool]
+    ready: Callable[[JsonObject, int | None], bool]
 
     def path(self, namespace: str, name: str) -> str:
         """Absolute path of one object on the API server."""
@@ -107,12 +107,35 @@ def replicas_switch(pointer: str = "/spec/replicas") -> Switch:
     )
 
 
-def pods_are_up(live: JsonObject) -> bool:
-    """``status.readyReplicas`` has reached ``spec.replicas`` of the present generation."""
-    wanted = resolve(live, "/spec/replicas")
-    observed = resolve(live, "/status/observedGeneration")
-    ready = resolve(live, "/status/readyReplicas")
-    generation = resolve(live, "/metadata/generation")
-    if observed is ABSENT or observed < generation:
-        return False
-    return (0 if ready is ABSENT else ready) >= (1 if wanted is ABSENT else wanted)
+def number(live: JsonObject, path: str, default: int = 0) -> int:
+    """A count in a live object; ``default`` where it is absent."""
+    found = resolve(live, path)
+    return found if isinstance(found, int) else default
+
+
+def wanted_replicas(live: JsonObject) -> int:
+    """``spec.replicas``; absent means 1, as the API server defaults it."""
+    return number(live, "/spec/replicas", 1)
+
+
+def ready_replicas(live: JsonObject) -> int:
+    """``status.readyReplicas``."""
+    return number(live, "/status/readyReplicas")
+
+
+def is_observed(live: JsonObject) -> bool:
+    """Whether the controller has seen the present generation."""
+    return number(live, "/status/observedGeneration") >= number(live, "/metadata/generation")
+
+
+def pods_are_up(live: JsonObject, enough: int | None = None) -> bool:
+    """``status.readyReplicas`` has reached ``spec.replicas`` of the present generation.
+
+    Args:
+        live: the object.
+        enough: a smaller number that will do: so many were Ready before.
+    """
+    wanted = wanted_replicas(live)
+    return is_observed(live) and ready_replicas(live) >= min(
+        wanted, wanted if enough is None else enough
+    )
