@@ -63,7 +63,9 @@ def _called_by_hazard(case: Case, sleep: Sleep) -> WakeCall | None:
         return None  # half an inventory shows Pods without their owners
     if sleep.phase is PowerState.FALLING_ASLEEP:
         hold = first_hold(case)
-        return None if hold is None else WakeCall(hold.reason, f"{hold.message}.")
+        if hold is None:
+            return None
+        return WakeCall(hold.reason, f"{hold.message}.", until=hold.until)
     new = next((hazard for hazard in case.snapshot.hazards if hazard.wakes), None)
     return None if new is None else WakeCall(Reason.NEW_WORKLOAD, f"{new.message}.")
 
