@@ -18,7 +18,7 @@ from sleeper.cli.exits import ExitCode
 from sleeper.config.reading import ENVIRONMENT_PREFIX, listed_section, setting_fields
 from sleeper.config.settings import Config
 from sleeper.config.values import form_of, show_value
-from sleeper.core.names import ANNOTATIONS, LABEL_TENANT
+from sleeper.core.names import ANNOTATIONS, LABEL_TENANT, TENANT_FORM
 from sleeper.core.reasons import MEANING as REASON_MEANING
 from sleeper.kube.crd import reference as sleeprecord_reference
 
@@ -90,7 +90,9 @@ def annotations() -> str:
     lines = _head("Annotations and labels", "sleeper/core/names.py")
     lines += [
         (
-            f"A namespace with the label `{LABEL_TENANT}=<name>` is a Space; the label names who pays. "
+            f"A namespace with the label `{LABEL_TENANT}=<name>` is a Space; the label names who pays. The "
+            f"name is {TENANT_FORM}; with any other value (an empty one too) the namespace is no Space: a warning "
+            "says so, it never sleeps, it is not metered, and what is asleep in it is brought back. "
             "A value that cannot be read never makes a Space sleep sooner: the Space abstains and a "
             "warning names key, value and expected form."
         ),

@@ -48,6 +48,7 @@ from sleeper.control.signals import Signal, SignalBoard
 from sleeper.control.traffic import TrafficSettings, TrafficSignal
 from sleeper.core import names
 from sleeper.core.protection import Protection
+from sleeper.core.space import tenant_of
 from sleeper.errors import SleeperError
 from sleeper.kube.client import KubeClient
 from sleeper.kube.events import EventRecorder
@@ -212,7 +213,7 @@ class Daemon:
             if not inventory.synced:
                 return True  # nobody knows yet, and what is dropped now is lost
             objects = inventory.space(name)
-            return objects is not None and _is_labelled(objects.namespace.metadata.labels)
+            return objects is not None and tenant_of(objects.namespace) is not None
 
         def pod_is_gone(space: str, pod: str) -> bool:
             objects = inventory.space(space)
@@ -479,7 +480,3 @@ def _tell_owner(loop: VerdictLoop, inventory: Inventory, space_uid: str) -> None
     namespace = inventory.by_uid(space_uid)
     if namespace is not None:
         loop.tell(namespace.metadata.name)
-
-
-def _is_labelled(labels: Mapping[str, str] | None) -> bool:
-    return names.LABEL_TENANT in (labels or {})

@@ -42,6 +42,10 @@ class SpaceReader(Protocol):
         """Why the Space is as it is; None: no Space of that name."""
         ...
 
+    def missing(self, name: str) -> str:
+        """Why there is no explanation of ``name``, as a sentence."""
+        ...
+
 
 class StatementReader(Protocol):
     """Who makes statements; implemented by :class:`sleeper.control.metering.Meter`."""
@@ -63,7 +67,7 @@ def add_read_routes(
         name = request.match_info["name"]
         found = spaces.explanation(name)
         if found is None:
-            raise Problem(HTTPStatus.NOT_FOUND, f"there is no Space named {name!r}")
+            raise Problem(HTTPStatus.NOT_FOUND, spaces.missing(name))
         return _json(_plain(found))
 
     async def usage(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from sleeper import __version__
 from sleeper.cli.exits import CommandError, ExitCode
 from sleeper.core import names
 from sleeper.core.objects import Namespace
+from sleeper.core.space import no_space_because, tenant_label
 from sleeper.kube.client import KubeClient
 from sleeper.telemetry.clock import SystemClock
 
@@ -61,11 +62,11 @@ async def connect(target: Target) -> AsyncIterator[KubeClient]:
 
 
 async def list_spaces(client: KubeClient) -> list[Namespace]:
-    """All Spaces, by tenant and name."""
+    """All Spaces, and what was meant to be one, by tenant and name."""
     found: list[Namespace] = []
     async for body in client.pages(NAMESPACES, params={"labelSelector": names.LABEL_TENANT}):
         found.extend(_PAGE.decode(body).items)
-    return sorted(found, key=lambda n: (n.metadata.label(names.LABEL_TENANT), n.metadata.name))
+    return sorted(found, key=lambda n: (tenant_label(n) or "", n.metadata.name))
 
 
 async def get_space(client: KubeClient, name: str) -> Namespace:
@@ -80,11 +81,8 @@ async def get_space(client: KubeClient, name: str) -> Namespace:
         found = _NAMESPACE.decode(await client.get(namespace_path(name)))
     except NotFound:
         raise CommandError(f"there is no namespace {name!r}", ExitCode.NOT_FOUND) from None
-    if not found.metadata.label(names.LABEL_TENANT):
-        raise CommandError(
-            f"{name} is no Space: it lacks the label {names.LABEL_TENANT}=<tenant>",
-            ExitCode.NOT_FOUND,
-        )
+    if (because := no_space_because(found)) is not None:
+        raise CommandError(f"{name} is no Space: {because}", ExitCode.NOT_FOUND)
     return found
 
 

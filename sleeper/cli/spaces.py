@@ -22,6 +22,8 @@ from sleeper.cli.output import print_json, print_table, print_yaml, relative
 from sleeper.core import names
 from sleeper.core.durations import format_instant
 from sleeper.core.objects import Namespace
+from sleeper.core.reasons import Reason
+from sleeper.core.space import no_space_because, tenant_label
 from sleeper.telemetry.clock import SystemClock
 
 _UNKNOWN: Final = "–"
@@ -59,8 +61,11 @@ def spaces(name: str | None, output: str, kubeconfig: Path | None, context: str 
         header = [column.replace("_", " ").upper() for column in columns]
         now = format_instant(SystemClock().now())
         print_table(header, [[_cell(row, c, now=now) for c in columns] for row in rows])
-        if any(row["state"] is None for row in rows):
+        if any(row["state"] is None and row["no_space"] is None for row in rows):
             click.echo(_NO_STATE, err=True)
+    for row in rows:
+        if row["no_space"] is not None:
+            click.echo(f"{row['space']} is no Space: {row['no_space']}", err=True)
 
 
 async def _read(name: str | None, target: Target) -> list[dict[str, Any]]:
@@ -71,11 +76,13 @@ async def _read(name: str | None, target: Target) -> list[dict[str, Any]]:
 
 def _row(namespace: Namespace) -> dict[str, Any]:
     meta = namespace.metadata
+    no_space = no_space_because(namespace)
     return {
-        "tenant": meta.label(names.LABEL_TENANT),
+        "tenant": tenant_label(namespace),
         "space": meta.name,
         "state": meta.annotation(names.POWER_STATE),
-        "reason": meta.annotation(names.REASON),
+        "reason": meta.annotation(names.REASON) if no_space is None else Reason.NOT_A_SPACE.value,
+        "no_space": no_space,
         "next": meta.annotation(names.NEXT_TRANSITION),
         "last_activity": meta.annotation(names.LAST_ACTIVITY),
         "activity": _activity(meta.annotation(names.LAST_ACTIVITY_INFO)),

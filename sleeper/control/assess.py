@@ -29,6 +29,7 @@ from sleeper.core.record import SleepRecord
 from sleeper.core.restore import owner_wake
 from sleeper.core.routes import route_versions
 from sleeper.core.snapshot import Hazard, Snapshot
+from sleeper.core.space import misnamed, no_space_because, tenant_of
 from sleeper.core.verdict import Verdict
 from sleeper.core.workload_warnings import workload_warnings
 
@@ -96,9 +97,9 @@ class Assessment:
 
 
 def space_ref(namespace: Namespace, record: SleepRecord | None) -> SpaceRef:
-    """Identity of a Space; a namespace that lost its label keeps the tenant of its record."""
+    """Identity of a Space; a namespace that is none any more keeps the tenant of its record."""
     meta = namespace.metadata
-    tenant = meta.label(names.LABEL_TENANT)
+    tenant = tenant_of(namespace)
     if tenant is None:
         tenant = record.tenant if record is not None else ""
     return SpaceRef(uid=meta.uid, name=meta.name, tenant=tenant)
@@ -139,6 +140,11 @@ class Assessor:
         self._protected_because = protected_because
         self._sleep_deadline = sleep_deadline
 
+    def namespace(self, name: str) -> Namespace | None:
+        """The namespace of this name, whether it is a Space or not."""
+        objects = self._inventory.space(name)
+        return None if objects is None else objects.namespace
+
     def observes(self, name: str) -> bool:
         """Whether namespace ``name`` is in mode ``observe``: then no sleep may touch it."""
         objects = self._inventory.space(name)
@@ -164,7 +170,7 @@ class Assessor:
     def assess(self, name: str, now: datetime) -> Assessment | None:
         """The verdict on namespace ``name`` at ``now``; None if there is nothing to decide.
 
-        There is something to decide for every labelled namespace, and for any other as long as a
+        There is something to decide for every Space, and for any other namespace as long as a
         sleep of ours is on record there. Nothing is changed by asking: the assessment's page is
         a copy.
         """
@@ -182,13 +188,15 @@ class Assessor:
             return None
         meta = objects.namespace.metadata
         record = self._records.all().get(meta.uid)
-        is_space = meta.label(names.LABEL_TENANT) is not None
-        if not is_space and record is None:
+        no_space = no_space_because(objects.namespace)
+        if no_space is not None and record is None:
             return None
         space = space_ref(objects.namespace, record)
         routes = route_versions(objects)
         uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
         reading = read_policy(meta.annotations or {}, self._defaults, has_routes=bool(routes))
+        if (note := misnamed(objects.namespace)) is not None:
+            reading = replace(reading, problems=(note, *reading.problems))
         if misread := workload_warnings(objects):
             reading = replace(reading, warnings=(*reading.warnings, *misread))
         required = reading.policy.required_signals.value
@@ -203,7 +211,7 @@ class Assessor:
         snapshot = Snapshot(
             space=space,
             created_at=_created_at(objects.namespace, now),
-            is_space=is_space,
+            no_space_because=no_space,
             terminating=meta.deletion_timestamp is not None,
             protected_because=self._protected_because(name),
             inventory_synced=synced,

@@ -20,9 +20,11 @@ from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.sleep_queue import SleepQueue
 from sleeper.core.case import soonest
+from sleeper.core.objects import Namespace
 from sleeper.core.policy import Desired, Mode
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
+from sleeper.core.space import misnamed
 from sleeper.core.verdict import Verdict, VerdictKind
 
 log = structlog.get_logger(__name__)
@@ -94,6 +96,10 @@ class Herald(Protocol):
 
     async def release(self, assessment: Assessment) -> None:
         """Turn ``desired: asleep`` back to ``auto``; asked again until the watch shows it."""
+        ...
+
+    async def warn_of_label(self, namespace: Namespace) -> None:
+        """Warn once of a tenant label that makes no Space; it was meant to."""
         ...
 
 
@@ -193,9 +199,17 @@ class Dispatcher:
                 self._start(f"publish/{uid}", name, self._herald.publish(assessment))
 
     def act_outside(self, name: str) -> None:
-        """Undo what sleeps that are over did late in a namespace that is no Space any more."""
+        """Undo what sleeps that are over did late in a namespace that is no Space (any more).
+
+        One whose label was meant to make it a Space is told why it does not.
+        """
         if self._flights.has_late_writes(name):
             self._start(f"late/{name}", name, self._undo_late(name))
+        namespace = self._assessor.namespace(name)
+        if namespace is None or misnamed(namespace) is None:
+            return
+        if self._leading() and not self._assessor.observes(name):
+            self._start(f"label/{name}", name, self._herald.warn_of_label(namespace))
 
     def _holds_off(self, name: str, assessment: Assessment, now: datetime) -> bool:
         """Whether the last flight failed a moment ago, or its end has not been seen since.

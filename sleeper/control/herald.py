@@ -20,12 +20,13 @@ from sleeper.core.policy import PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
+from sleeper.core.space import misnamed
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import Conflict, KubeError
 
 log = structlog.get_logger(__name__)
 
-_KEYS: Final = frozenset(spec.key for spec in names.ANNOTATIONS)
+_KEYS: Final = frozenset((names.LABEL_TENANT, *(spec.key for spec in names.ANNOTATIONS)))
 _UNKNOWN_KEY: Final = "unknown"
 """Label of every key that is not ours: owners can invent keys without end, metrics must not."""
 
@@ -112,11 +113,22 @@ class Herald:
                 type="Warning",
             )
 
+    async def warn_of_label(self, namespace: Namespace) -> None:
+        """Warn once of a tenant label that makes no Space; it was meant to."""
+        note = misnamed(namespace)
+        notes = frozenset(() if note is None else (note,))
+        await self._warn_of(namespace, notes, Reason.NOT_A_SPACE)
+
     async def _warn(self, namespace: Namespace, assessment: Assessment) -> None:
-        uid = namespace.metadata.uid
         reading = assessment.reading
         forged = _forged(assessment.objects)
         notes = frozenset((*reading.problems, *reading.warnings, *forged))
+        await self._warn_of(namespace, notes, Reason.POLICY_INVALID)
+
+    async def _warn_of(
+        self, namespace: Namespace, notes: frozenset[PolicyNote], reason: Reason
+    ) -> None:
+        uid = namespace.metadata.uid
         before = self._warned.get(uid, frozenset())
         if notes:
             self._warned[uid] = notes
@@ -127,7 +139,7 @@ class Herald:
             log.warning("annotation_unreadable", space=namespace.metadata.name, detail=str(note))
             await self._events.record(
                 regarding=namespace,
-                reason=Reason.POLICY_INVALID.value,
+                reason=reason.value,
                 note=str(note),
                 action="ReadPolicy",
                 type="Warning",

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from metrics.core.clock import Clock
 from sleeper.control.assess import Assessment, Assessor
-from sleeper.core import names
 from sleeper.core.explain import Explanation, explain
 from sleeper.core.objects import Namespace
+from sleeper.core.space import no_space_because, tenant_of
 from sleeper.errors import NotReadyError
 
 
@@ -81,7 +81,7 @@ class Inquiry:
         found = (
             self._assessor.assess(namespace.metadata.name, now)
             for namespace in self._namespaces.namespaces()
-            if namespace.metadata.label(names.LABEL_TENANT) is not None
+            if tenant_of(namespace) is not None
         )
         return sorted((_line(seen) for seen in found if seen is not None), key=lambda o: o.space)
 
@@ -97,6 +97,16 @@ class Inquiry:
         if seen is None:
             return None
         return explain(seen.snapshot, seen.reading, seen.verdict, now)
+
+    def missing(self, name: str) -> str:
+        """Why there is no explanation of ``name``, as a sentence."""
+        namespace = self._assessor.namespace(name)
+        because = None if namespace is None else no_space_because(namespace)
+        return (
+            f"there is no Space named {name!r}"
+            if because is None
+            else f"{name} is no Space: {because}"
+        )
 
     def _check(self) -> None:
         if (unknown := self._unknown()) is not None:

@@ -86,6 +86,7 @@ class VerdictLoop:
             pacing=pacing,
         )
         self._states: dict[str, PowerState] = {}
+        self._metered: dict[str, PowerState] = {}
         self._last_turn: float | None = None
 
     # -- news -----------------------------------------------------------------------------------
@@ -143,6 +144,7 @@ class VerdictLoop:
         assessment = self._assessor.observe(name, now, views=views)
         if assessment is None:
             self._states.pop(name, None)
+            self._metered.pop(name, None)
             self._dispatcher.act_outside(name)
             return
         self._recorder.decide_seconds(self._clock.monotonic() - began)
@@ -180,8 +182,11 @@ class VerdictLoop:
     def _note(self, name: str, assessment: Assessment, now: datetime) -> None:
         verdict, last = assessment.verdict, assessment.page.verdict
         power, record = assessment.power, assessment.record
-        if self._states.get(name) is not power:
-            self._states[name] = power
+        self._states[name] = power
+        if assessment.snapshot.no_space_because is not None:
+            self._metered.pop(name, None)  # nobody pays for what still has to come back
+        elif self._metered.get(name) is not power:
+            self._metered[name] = power
             self._power_changed(
                 assessment.snapshot.space,
                 power,

@@ -19,9 +19,9 @@ from billing.store import MeterState
 from metrics.core.clock import EPOCH
 from metrics.core.refs import SpaceRef
 from metrics.errors import QuantityError
-from sleeper.core.names import LABEL_TENANT
 from sleeper.core.objects import Namespace, Pod, SpaceObjects
 from sleeper.core.power import PowerState
+from sleeper.core.space import tenant_of
 from sleeper.kube.podchange import PodChange
 
 log = structlog.get_logger(__name__)
@@ -252,7 +252,7 @@ def seconds(at: datetime) -> int:
 
 
 def _space_ref(namespace: Namespace) -> SpaceRef | None:
-    tenant = namespace.metadata.label(LABEL_TENANT)
-    if not tenant:
+    tenant = tenant_of(namespace)
+    if tenant is None:
         return None
     return SpaceRef(uid=namespace.metadata.uid, name=namespace.metadata.name, tenant=tenant)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from metrics.core.traffic_providers import Provider
-from sleeper.core import names
 from sleeper.core.carriers import traffic_labels
 from sleeper.core.objects import Namespace, SpaceObjects
+from sleeper.core.space import tenant_of
 
 
 class Spaces(Protocol):
@@ -64,7 +64,7 @@ class LabelIndex:
                 if not self._meant[label]:
                     del self._meant[label]
             objects = self._spaces.space(name)
-            if objects is None or objects.namespace.metadata.label(names.LABEL_TENANT) is None:
+            if objects is None or tenant_of(objects.namespace) is None:
                 continue
             self._labels[name] = traffic_labels(self._provider, objects)
             for label, service in self._labels[name].items():

@@ -31,8 +31,8 @@ def protected(case: Case) -> Verdict | None:
     snapshot = case.snapshot
     if snapshot.terminating:
         return stay_awake(Reason.TERMINATING, "The namespace is being deleted.")
-    if not snapshot.is_space:
-        return stay_awake(Reason.NOT_A_SPACE, "The namespace does not carry the tenant label.")
+    if snapshot.no_space_because is not None:
+        return stay_awake(Reason.NOT_A_SPACE, f"No Space: {snapshot.no_space_because}.")
     if snapshot.protected_because is not None:
         return stay_awake(Reason.PROTECTED, f"Never slept: {snapshot.protected_because}.")
     return None

@@ -259,7 +259,7 @@ def _show(value: object) -> str:  # noqa: PLR0911 one per type
 _CHANGED_BY: dict[Reason, str] = {
     Reason.PROTECTED: "nothing that its owner can write: the platform's configuration protects it",
     Reason.EXCLUDED: f"taking {names.EXCLUDE} off",
-    Reason.NOT_A_SPACE: f"the label {names.LABEL_TENANT}",
+    Reason.NOT_A_SPACE: f"the label {names.LABEL_TENANT} with {names.TENANT_FORM}",
     Reason.POLICY_INVALID: "mending the annotations that cannot be read",
     Reason.INVENTORY_UNSYNCED: "the API server answering every list",
     Reason.SIGNALS_STALE: "sight of every required signal, and then the full idle time",

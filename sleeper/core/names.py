@@ -15,6 +15,11 @@ VERSION: Final = "v1alpha1"
 LABEL_TENANT: Final = f"{GROUP}/tenant"
 """Label on a namespace: makes it a Space and names who pays."""
 
+TENANT_FORM: Final = (
+    "a DNS label: at most 63 lower-case letters, digits and `-`, none of them `-` at an end"
+)
+"""The expected form of that label's value; it becomes part of names in the cluster."""
+
 LABEL_SPACE_UID: Final = f"{GROUP}/space-uid"
 """Label on a SleepRecord: uid of the namespace that it belongs to."""
 

@@ -71,7 +71,7 @@ MEANING: dict[Reason, str] = {
     Reason.PROTECTED: "A namespace that is never slept: kube-*, our own, what we depend on.",
     Reason.EXCLUDED: "Its owner excluded it.",
     Reason.TERMINATING: "The namespace is being deleted.",
-    Reason.NOT_A_SPACE: "The tenant label is gone; anything asleep is brought back.",
+    Reason.NOT_A_SPACE: "No tenant label that can be read; anything asleep is brought back.",
     Reason.POLICY_INVALID: "An annotation cannot be read; nothing sleeps sooner for it.",
     Reason.INVENTORY_UNSYNCED: "Not all objects of the cluster have been listed yet.",
     Reason.SIGNALS_STALE: "A required signal has not been seen far enough.",

@@ -40,7 +40,7 @@ class Snapshot:
     Attributes:
         space: identity.
         created_at: creation of the namespace.
-        is_space: False once the tenant label is gone while something is still asleep.
+        no_space_because: why it is no Space (any more), while something is still asleep; else None.
         terminating: the namespace has a deletion timestamp.
         protected_because: why it must never sleep, or None.
         inventory_synced: every kind has been listed and its watch is alive.
@@ -62,7 +62,7 @@ class Snapshot:
 
     space: SpaceRef
     created_at: datetime
-    is_space: bool = True
+    no_space_because: str | None = None
     terminating: bool = False
     protected_because: str | None = None
     inventory_synced: bool = True

@@ -49,6 +49,9 @@ class Spaces:
     def explanation(self, name: str) -> Seen | None:
         return self.overview()[0] if name == "space-a" else None
 
+    def missing(self, name: str) -> str:
+        return f"there is no Space named {name!r}"
+
 
 class Statements:
     broken = False

@@ -202,12 +202,15 @@ async def test_a_step_of_the_wall_clock_is_a_gap(site: Site) -> None:
     assert statement.covered_seconds == 10 + 80
 
 
-async def test_a_label_that_changes_splits_and_one_that_goes_ends(site: Site) -> None:
+@pytest.mark.parametrize("gone", [None, "", "Team_A"])
+async def test_a_label_that_changes_splits_and_one_that_goes_or_names_nobody_ends(
+    site: Site, gone: str | None
+) -> None:
     meter = site.meter()
     await meter.tick()
     site.inventory.pod(pod_body("shop", "web", scheduled=T0))
     meter.power_changed(SHOP, PowerState.AWAKE, site.clock.now())
-    for second, tenant in ((10, "blue"), (30, None), (60, "green")):
+    for second, tenant in ((10, "blue"), (30, gone), (60, "green")):
         site.clock.move_to(T0 + second)
         site.inventory.namespace(namespace_body("shop", tenant))
     await site.pass_to(100, meter)

@@ -46,6 +46,9 @@ class Spaces:
         seen = snapshot(last_activity=touch(NOW - minutes(10)))
         return explain(seen, reading, decide(seen, reading, NOW), NOW)
 
+    def missing(self, name: str) -> str:
+        return f"there is no Space named {name!r}"
+
 
 class Statements:
     """One Pod for two hours, of which the meter saw the second one and a half."""

@@ -90,3 +90,23 @@ async def test_one_name_that_is_no_space_leaves_all_of_them_alone(
     assert "default is no Space" in ran.stderr
     assert names.DESIRED not in await annotations_of(api, space)
     assert (await cli("wake", "nowhere-at-all")).returncode == ExitCode.NOT_FOUND
+
+
+@pytest.mark.fault(18)
+async def test_a_tenant_label_that_names_nobody_is_told_by_every_command(
+    cli: Cli, api: Api, new_space: Any
+) -> None:
+    space = await new_space(tenant="", power_state="Awake", reason="Idle")
+    because = f"{space.name} is no Space: its label sleeper.dev/tenant: '' cannot be read; expected"
+    listed = await cli("spaces")
+    assert listed.returncode == ExitCode.OK
+    (row,) = (line for line in listed.stdout.splitlines() if space.name in line)
+    assert "NotASpace" in row
+    assert "Idle" not in row
+    assert because in listed.stderr
+    for command in ("spaces", "sleep", "wake"):
+        ran = await cli(command, space.name)
+        assert ran.returncode == ExitCode.NOT_FOUND
+        assert because in ran.stderr
+    asked = {names.DESIRED, names.KEEP_AWAKE_UNTIL}
+    assert not asked & (await annotations_of(api, space)).keys()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from msgspec.structs import replace as replace_struct
 
 from metrics.core.activity import SpaceActivity
@@ -203,6 +204,9 @@ class NotedHerald:
     async def release(self, assessment: Assessment) -> None:
         self.told.append(f"release {assessment.snapshot.space.name}")
 
+    async def warn_of_label(self, namespace: Namespace) -> None:
+        self.told.append(f"label {namespace.metadata.name}")
+
 
 class World:
     """One loop and everything around it."""
@@ -258,6 +262,13 @@ class World:
         )
         self.cluster.objects[name] = SpaceObjects(namespace=Namespace(metadata=meta))
         self.scale(name, 2)
+        self.loop.tell(name)
+
+    def label(self, name: str, tenant: str) -> None:
+        """Another tenant label on the namespace."""
+        objects = self.cluster.objects[name]
+        meta = replace_struct(objects.namespace.metadata, labels={names.LABEL_TENANT: tenant})
+        self.cluster.objects[name] = replace_struct(objects, namespace=Namespace(metadata=meta))
         self.loop.tell(name)
 
     def scale(self, name: str, replicas: int) -> None:
@@ -669,3 +680,42 @@ async def test_a_space_whose_every_sleep_somebody_undoes_is_left_alone_for_a_day
         assert verdict.reason is Reason.CONFLICTING_WRITER
         world.later(hours=1, minutes=1)
         await world.flown(*fought * 3, fought[0])
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("tenant", ["", "Team_A"])
+async def test_a_tenant_label_that_names_nobody_makes_no_space_and_is_told(tenant: str) -> None:
+    world = World()
+    world.add("a")
+    world.add("b", desired="asleep")
+    world.label("b", tenant)
+    async with world.running():
+        world.later(hours=2)
+        await world.flown(("sleep", "a", Reason.IDLE))
+        await world.settled()
+    assert "label b" in world.herald.told
+    assert "publish b" not in world.herald.told
+    assert {name for name, _ in world.powers} == {"a"}, "nobody pays for it"
+    assert set(world.loop.states()) == {"a"}
+
+
+@pytest.mark.fault(18)
+async def test_what_sleeps_is_brought_back_when_its_tenant_label_names_nobody_any_more() -> None:
+    world = World()
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await world.flown(("sleep", "a", Reason.IDLE))
+        await world.settled()
+        asleep = len(world.powers)
+        world.label("a", "")
+        await world.flown(("sleep", "a", Reason.IDLE), ("wake", "a", Reason.NOT_A_SPACE))
+        await world.settled()
+        assert world.herald.told[-1] == "label a"
+        assert len(world.powers) == asleep, "nobody pays for it"
+        world.later(hours=2)
+        await world.settled()
+        assert len(world.flights.flown) == 2
+        world.label("a", "t")
+        await world.settled()
+        assert world.powers[asleep:] == [("a", PowerState.AWAKE)]

@@ -78,7 +78,10 @@ def test_the_first_rule_of_the_precedence_that_applies_decides(first: int) -> No
 
 def test_a_namespace_that_goes_or_is_no_space_is_let_be() -> None:
     assert outcome(terminating=True) == (VerdictKind.STAY_AWAKE, Reason.TERMINATING)
-    assert outcome(is_space=False) == (VerdictKind.STAY_AWAKE, Reason.NOT_A_SPACE)
+    assert outcome(no_space_because="it lacks the label") == (
+        VerdictKind.STAY_AWAKE,
+        Reason.NOT_A_SPACE,
+    )
 
 
 # -- idle -----------------------------------------------------------------------------------------
@@ -332,7 +335,7 @@ def asleep(
 @pytest.mark.parametrize(
     ("annotations", "facts", "reason"),
     [
-        ({}, {"is_space": False}, Reason.NOT_A_SPACE),
+        ({}, {"no_space_because": "it lacks the label"}, Reason.NOT_A_SPACE),
         ({}, {"protected_because": "it is ours"}, Reason.PROTECTED),
         ({"exclude": "true"}, {}, Reason.EXCLUDED),
         ({"desired": "awake"}, {}, Reason.DESIRED_AWAKE),

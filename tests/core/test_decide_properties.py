@@ -187,7 +187,7 @@ def test_one_good_reason_always_wakes(
     calls: dict[str, Facts] = {
         "touch": {"last_touch": touch(horizon + timedelta(microseconds=1))},
         "hand": {"owner_wake": (Reason.OWNER_SCALED_UP, "web runs")},
-        "label": {"is_space": False},
+        "label": {"no_space_because": "it lacks the label"},
     }
     assert decide(replace(snapshot, **calls[call]), reading, NOW).kind is VerdictKind.WAKE_UP
 

@@ -148,7 +148,7 @@ sleeps = st.builds(
 
 _facts: dict[str, st.SearchStrategy[object]] = {
     "created_at": _near,
-    "is_space": st.just(False),
+    "no_space_because": st.just("it lacks the label"),
     "terminating": st.just(True),
     "protected_because": st.just("it is ours"),
     "inventory_synced": st.just(False),
