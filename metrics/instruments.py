@@ -131,6 +131,10 @@ AUDIT_EVENTS: Final = _counter(
     "actor_class",
     "fate",
 )
+AUDIT_STAMPS_DISBELIEVED: Final = _counter(
+    "sleeper_audit_stamps_disbelieved_total",
+    "Audit events whose time stamp makes no sense; each counts at its arrival.",
+)
 TRANSITION_SECONDS: Final = _histogram(
     "sleeper_transition_seconds",
     "Duration of sleeps and wakes, from the first write to the verified end, by outcome.",
@@ -190,6 +194,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     AUDIT_BATCH_EVENTS,
     AUDIT_SECONDS,
     AUDIT_EVENTS,
+    AUDIT_STAMPS_DISBELIEVED,
     TRANSITION_SECONDS,
     WRITES,
     POLICY_PROBLEMS,
@@ -222,6 +227,7 @@ class PrometheusRecorder:
         self._audit_batch_events = self._counter(AUDIT_BATCH_EVENTS)
         self._audit_seconds = self._histogram(AUDIT_SECONDS)
         self._audit_events = self._counter(AUDIT_EVENTS)
+        self._audit_stamps_disbelieved = self._counter(AUDIT_STAMPS_DISBELIEVED)
         self._transition_seconds = self._histogram(TRANSITION_SECONDS)
         self._writes = self._counter(WRITES)
         self._policy_problems = self._counter(POLICY_PROBLEMS)
@@ -286,6 +292,10 @@ class PrometheusRecorder:
     def audit_event(self, actor_class: str, fate: str, count: int = 1) -> None:
         """See :class:`Recorder`."""
         self._audit_events.labels(actor_class, fate).inc(count)
+
+    def audit_stamps_disbelieved(self, count: int) -> None:
+        """See :class:`Recorder`."""
+        self._audit_stamps_disbelieved.inc(count)
 
     def transition(self, kind: str, outcome: str, seconds: float) -> None:
         """See :class:`Recorder`."""

@@ -31,6 +31,9 @@ class Recorder(Protocol):
     def audit_event(self, actor_class: str, fate: str, count: int = 1) -> None:
         """Audit events by who caused them and what became of them."""
 
+    def audit_stamps_disbelieved(self, count: int) -> None:
+        """Audit events with a time stamp that makes no sense."""
+
     def transition(self, kind: str, outcome: str, seconds: float) -> None:
         """A sleep or wake came to its end."""
 
@@ -84,6 +87,9 @@ class NullRecorder:
         """Nothing."""
 
     def audit_event(self, actor_class: str, fate: str, count: int = 1) -> None:
+        """Nothing."""
+
+    def audit_stamps_disbelieved(self, count: int) -> None:
         """Nothing."""
 
     def transition(self, kind: str, outcome: str, seconds: float) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from billing.errors import PeriodError
+from metrics.core.instants import from_epoch
 
 MAX_PERIODS: Final = 50_000
 """About 34 days of minutes; more is a mistake or a denial of service."""
@@ -47,12 +48,23 @@ def periods(start: int, end: int, grain: Grain, zone: ZoneInfo = _UTC) -> tuple[
     """``[start, end)`` cut at the boundaries of ``grain``; the first and last may be partial.
 
     Raises:
-        PeriodError: the range is empty, or would have more than :data:`MAX_PERIODS` periods.
+        PeriodError: the range is empty, would have more than :data:`MAX_PERIODS` periods, or
+            touches an end of the calendar, where the zone's clocks show no time.
     """
     if end <= start:
         raise PeriodError(
             f"the range is empty: it begins at {_shown(start)} and ends at {_shown(end)}"
         )
+    try:
+        return _cut(start, end, grain, zone)
+    except (OverflowError, ValueError):  # what datetime raises for the years 0 and 10000
+        raise PeriodError(
+            f"{_shown(start)} to {_shown(end)} per {grain} in {zone} leads beyond the calendar, "
+            "which has the years 1 to 9999"
+        ) from None
+
+
+def _cut(start: int, end: int, grain: Grain, zone: ZoneInfo) -> tuple[Period, ...]:
     cut: list[Period] = []
     at = start
     for boundary in _boundaries(start, grain, zone):
@@ -110,4 +122,4 @@ def _offset(at: int, zone: ZoneInfo) -> int:
 
 
 def _shown(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()
+    return from_epoch(at).isoformat()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from metrics.core.instants import plus
 from metrics.core.signals import OpenStream
 
 StreamKey = tuple[str, str, str]
@@ -107,7 +108,7 @@ class StreamTable:
             record
             for key in self._of_space.get(space_name, ())
             if (record := self._records[key]).closed_at is None
-            and now < record.started_at + self._bound
+            and now < self._bound_of(record)
             and not self._lost_its_pod(record, now, pod_is_gone)
         ]
         held.sort(key=lambda record: (record.started_at, record.key))
@@ -119,14 +120,14 @@ class StreamTable:
                 space_name=record.space_name,
                 resource=record.resource,
                 started_at=record.started_at,
-                holds_until=record.started_at + self._bound,
+                holds_until=self._bound_of(record),
             )
             for record in held
         )
 
     def expire(self, now: datetime) -> None:
         """Forget streams whose bound has passed; until then their ends must be remembered."""
-        old = [key for key, r in self._records.items() if now >= r.started_at + self._bound]
+        old = [key for key, r in self._records.items() if now >= self._bound_of(r)]
         for key in old:
             record = self._records.pop(key)
             keys = self._of_space[record.space_name]
@@ -138,6 +139,9 @@ class StreamTable:
         """Merge many, as read from the store."""
         for record in records:
             self.add(record)
+
+    def _bound_of(self, record: StreamRecord) -> datetime:
+        return plus(record.started_at, self._bound)
 
     @staticmethod
     def _lost_its_pod(record: StreamRecord, now: datetime, pod_is_gone: PodIsGone) -> bool:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import isfinite
 from typing import NamedTuple
 
 SAME_PROCESS_SECONDS = 2.0
@@ -113,7 +114,10 @@ def sight(
         listed: targets that Prometheus still intends to scrape, up or down.
     """
     scrapes = scrape_times(alive)
-    processes = _by_target(starts)
+    processes = _by_target(
+        replace(series, samples=[sample for sample in series.samples if isfinite(sample.value)])
+        for series in starts
+    )
     if not scrapes:
         return _blind(None, (), "NoTrafficTarget", "Prometheus has no sample of the provider")
 
@@ -132,8 +136,8 @@ def sight(
     ]
     found = tuple(sorted(holes, key=lambda hole: hole.end))
     oldest = min(live, key=lambda target: live[target])
-    watermark = max(begin, live[oldest])
-    uncertain = next((target for target in live if target not in processes), None)
+    watermark = max(begin, min(live[oldest], end))
+    uncertain = next((target for target in live if not processes.get(target)), None)
     if uncertain is not None:
         return _blind(
             None,

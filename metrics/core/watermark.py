@@ -50,6 +50,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from metrics.core.instants import plus
+
 START_TIME_JITTER_SECONDS: Final = 1.5
 """The kernel's boot time, on which a process's start time rests, moves by a second when the clock
 is disciplined. No API server lives and is replaced within less."""
@@ -137,7 +139,7 @@ class Offset:
 
     def latest(self, server_time: datetime) -> datetime:
         """The latest instant of ours that the server's time stamp can mean."""
-        return server_time - self.low
+        return plus(server_time, -self.low)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ decoded item by item. Decoding never raises: what could not be read is a number 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -61,15 +60,6 @@ def decode(body: bytes | bytearray | memoryview) -> EventBatch:
     if problem is not None:
         return EventBatch(events=[], problem=problem)
     return EventBatch(events=batch.items or [])
-
-
-def parse_time(text: str) -> datetime | None:
-    """An RFC 3339 time stamp as an aware instant; None if it cannot be read."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None
 
 
 def _decode_items(body: bytes | bytearray | memoryview) -> EventBatch:

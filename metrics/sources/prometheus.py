@@ -9,6 +9,7 @@ and must learn of a failure at once.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -80,8 +81,8 @@ class Prometheus:
         """See :class:`PromQuery`."""
         answer = await self._ask(query, {})
         try:
-            return float(answer[1])
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+            return _number(answer[1])
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise _garbled(query, answer) from error
 
     async def vector(self, query: str, *, at: float) -> tuple[Series, ...]:
@@ -158,12 +159,20 @@ def _series(query: str, answer: Any, values: Any) -> tuple[Series, ...]:
         return tuple(
             Series(labels=item["metric"], samples=tuple(_samples(values(item)))) for item in answer
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise _garbled(query, answer) from error
 
 
 def _samples(pairs: Iterable[tuple[float, str]]) -> Iterable[Sample]:
-    return (Sample(float(at), float(value)) for at, value in pairs)
+    return (Sample(_number(at), float(value)) for at, value in pairs)
+
+
+def _number(value: Any) -> float:
+    """A finite one: instants, unlike the values of samples, are nothing else."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
 
 
 def _garbled(query: str, answer: object) -> PrometheusGarbledError:

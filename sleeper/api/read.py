@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
@@ -19,7 +19,8 @@ from aiohttp import web
 
 from billing.core.periods import Grain, Period
 from billing.core.statement import GroupBy, Line, Statement, StatementQuery
-from metrics.core.clock import Clock
+from metrics.core.clock import Clock, to_micros
+from metrics.core.instants import from_epoch, plus
 from sleeper.api.problems import Problem
 from sleeper.core.durations import format_duration, format_instant, parse_instant
 
@@ -112,7 +113,7 @@ def _period(period: Period) -> dict[str, str]:
 
 
 def _instant(seconds: int) -> str:
-    return format_instant(datetime.fromtimestamp(seconds, UTC))
+    return format_instant(from_epoch(seconds))
 
 
 def _statement_query(asked: Mapping[str, str], *, now: datetime) -> StatementQuery:
@@ -120,14 +121,19 @@ def _statement_query(asked: Mapping[str, str], *, now: datetime) -> StatementQue
     if unknown:
         raise Problem(HTTPStatus.BAD_REQUEST, f"unknown parameter {unknown[0]!r}")
     until = _read_instant(asked, "until") or now
-    since = _read_instant(asked, "since") or until - DEFAULT_RANGE
+    since = _read_instant(asked, "since") or plus(until, -DEFAULT_RANGE)
     return StatementQuery(
-        since=int(since.timestamp()),
-        until=int(until.timestamp()),
+        since=_seconds(since),
+        until=_seconds(until),
         grain=_choice(asked, "per", Grain, Grain.DAY),
         by=_choice(asked, "by", GroupBy, GroupBy.SPACE),
         zone=_zone(asked.get("zone", "UTC")),
     )
+
+
+def _seconds(at: datetime) -> int:
+    """Whole seconds, rounded down; a float would round the calendar's last one up."""
+    return to_micros(at) // 1_000_000
 
 
 def _read_instant(asked: Mapping[str, str], name: str) -> datetime | None:

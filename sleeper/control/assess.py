@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from metrics.core.instants import parse, plus
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import SignalName, SignalView
 from sleeper.control.book import SpaceBook, SpacePage
@@ -270,19 +271,13 @@ def _sleep(record: SleepRecord | None, deadline: timedelta) -> Sleep | None:
         reason=record.reason,
         sleeping_since=record.sleeping_since,
         wake_reason=record.wake_reason,
-        overdue_at=record.decided_at + deadline + OVERDUE_GRACE,
+        overdue_at=plus(record.decided_at, deadline + OVERDUE_GRACE),
     )
 
 
 def _instant(value: str | None) -> datetime | None:
     """An instant that we wrote; what somebody else made of it counts as absent."""
-    if value is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo is not None else None
+    return None if value is None else parse(value)
 
 
 def _created_at(namespace: Namespace, now: datetime) -> datetime:

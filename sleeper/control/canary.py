@@ -7,6 +7,7 @@ whose sink the event reaches can recognise it. It proves the pipe, not the polic
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -188,7 +189,10 @@ def _samples(text: bytes, family: bytes) -> list[tuple[bytes, float]]:
             continue
         labels, _, value = rest.rpartition(b" ")
         try:
-            samples.append((labels, float(value)))
+            number = float(value)
         except ValueError as error:
             raise CounterError(f"/metrics has a sample without a number: {line!r}") from error
+        if not math.isfinite(number):  # it would equal nothing, or for ever itself
+            raise CounterError(f"/metrics has a sample without a number: {line!r}")
+        samples.append((labels, number))
     return samples

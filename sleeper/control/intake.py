@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -17,14 +17,19 @@ import structlog
 from metrics.core.activity import SpaceActivity, later
 from metrics.core.audit import AuditEvent, AuditRules, Fate, ObjectRef, StreamEdge
 from metrics.core.clock import Clock
+from metrics.core.instants import parse
 from metrics.core.signals import Activity, SignalName
 from metrics.core.streams import StreamKey, StreamRecord, StreamTable
 from metrics.core.watermark import GapReason, Offset
 from metrics.recorder import Recorder
-from metrics.sources.audit import decode, parse_time
+from metrics.sources.audit import decode
 
 CANARY_PREFIX: Final = "sleeper-canary-"
 """Audit ids of our canaries begin so; the rest is random."""
+
+FARTHEST_STAMP: Final = timedelta(days=1)
+"""A time stamp so far from its event's arrival is none: no API server holds an event for so long,
+and one whose clock is off by more than some seconds is not believed at all."""
 
 MAX_SPACES: Final = 100_000
 MAX_CANARIES: Final = 10_000
@@ -100,6 +105,7 @@ class AuditIntake:
         self._recorder = recorder
         self._listeners: list[ActivityListener] = []
         self._pending = Pending()
+        self._disbelieved = 0
         self.activities: dict[str, SpaceActivity] = {}
         """All that is known, by Space name; what is pending included."""
         self.offsets: Mapping[str, Offset] = {}
@@ -119,7 +125,17 @@ class AuditIntake:
         self._listeners.append(listener)
 
     def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
-        """Take one body; returns the number of events that could be read."""
+        """Take one body, whatever it holds; returns the number of events that could be read."""
+        try:
+            return self._take_body(apiserver, body)
+        except Exception:  # noqa: BLE001 see below
+            # A fault of ours, on something that nobody has thought of. It must not end the
+            # sender's connection, over which the good batches come too.
+            _log.exception("audit_batch_not_taken", apiserver=apiserver)
+            self.miss(apiserver, GapReason.UNDECODABLE)
+            return 0
+
+    def _take_body(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
         arrived_at = self._clock.now()
         if apiserver not in self._apiservers:
             self._note_stranger(apiserver, arrived_at)
@@ -159,6 +175,10 @@ class AuditIntake:
                 listener(space_name, activity)
         for reading, count in readings.counts.items():
             self._recorder.audit_event(reading.actor or "", reading.fate, count)
+        if self._disbelieved:
+            self._recorder.audit_stamps_disbelieved(self._disbelieved)
+            _log.warning("audit_stamps_disbelieved", apiserver=apiserver, events=self._disbelieved)
+            self._disbelieved = 0
         return len(batch.events)
 
     def miss(self, apiserver: str, reason: GapReason) -> None:
@@ -216,7 +236,7 @@ class AuditIntake:
             self._pending.streams[record.key] = record
 
     def _take_canary(self, apiserver: str, event: AuditEvent, arrived_at: datetime) -> None:
-        received_at = parse_time(event.request_received_timestamp)
+        received_at = parse(event.request_received_timestamp)
         if (
             not event.audit_id.startswith(CANARY_PREFIX)
             or event.stage != "ResponseComplete"
@@ -243,10 +263,16 @@ class AuditIntake:
             self.activities[space_name] = self._pending.activities[space_name] = merged
 
     def _instant(self, apiserver: str, stamp: str, arrived_at: datetime) -> datetime:
-        """The latest instant of ours at which the event can have happened."""
+        """The latest instant of ours at which the event can have happened.
+
+        At its arrival, where there is no offset, or the stamp makes no sense.
+        """
         offset = self.offsets.get(apiserver)
-        server_time = None if offset is None else parse_time(stamp)
-        if offset is None or server_time is None:
+        if offset is None:
+            return arrived_at
+        server_time = parse(stamp)
+        if server_time is None or abs(server_time - arrived_at) > FARTHEST_STAMP:
+            self._disbelieved += 1
             return arrived_at
         return min(arrived_at, offset.latest(server_time))
 

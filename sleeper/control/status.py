@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from metrics.core.instants import in_utc, parse
 from metrics.core.signals import Activity
 from sleeper.core import names
 from sleeper.core.objects import Namespace
@@ -32,7 +33,7 @@ class NamespacePatcher(Protocol):
 
 def rfc3339(at: datetime) -> str:
     """Whole seconds in UTC with a ``Z``, as Kubernetes writes instants."""
-    return at.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return in_utc(at).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def activity_info(activity: Activity) -> str:
@@ -112,13 +113,7 @@ async def write_annotations(
 
 
 def _parse(value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo is not None else None
+    return None if value is None else parse(value)
 
 
 def _moved(shown: str | None, wanted: datetime | None) -> bool:

@@ -25,6 +25,7 @@ import structlog
 from metrics import store
 from metrics.core.activity import SpaceActivity
 from metrics.core.clock import EPOCH, Clock
+from metrics.core.instants import from_epoch
 from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
 from metrics.core.steps import StepWatch
 from metrics.core.traffic import Blindness, Hole
@@ -221,7 +222,7 @@ class TrafficSignal:
         await self._remember(
             Progress(
                 mark=Mark(at=seen.watermark, ahead_seconds=offset.ahead_seconds),
-                watermark=_instant(offset.earliest(seen.watermark)),
+                watermark=from_epoch(offset.earliest(seen.watermark)),
                 gap_end=max((gap.until for gap in (*gaps, *again)), default=None),
             ),
             [*gaps, *(gap for gap in again if not self._is_known(gap))],
@@ -260,7 +261,7 @@ class TrafficSignal:
             for name, service in self._index.meant_by(label).items():
                 one = SpaceActivity.of(
                     Activity(
-                        at=min(_instant(offset.latest(at)), now),
+                        at=min(from_epoch(offset.latest(at)), now),
                         signal=SignalName.TRAFFIC,
                         source=self._provider.name,
                         actor=ActorClass.WEB,
@@ -284,8 +285,8 @@ class TrafficSignal:
         return store.StoredGap(
             source=self._provider.name,
             reason=hole.reason,
-            since=_instant(offset.earliest(hole.begin)),
-            until=min(_instant(offset.latest(hole.end)), now),
+            since=from_epoch(offset.earliest(hole.begin)),
+            until=min(from_epoch(offset.latest(hole.end)), now),
         )
 
     def _is_known(self, gap: store.StoredGap) -> bool:
@@ -310,7 +311,3 @@ class TrafficSignal:
 
 def _seconds(at: datetime) -> float:
     return (at - EPOCH).total_seconds()
-
-
-def _instant(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from sleeper.core.case import Case, abstain, first_hold, later, soonest, stay_awake
+from metrics.core.instants import plus
+from sleeper.core.case import Case, abstain, first_hold, soonest, stay_awake
 from sleeper.core.durations import Never, format_duration, format_instant
 from sleeper.core.idleness import Sight, idle_since, look
 from sleeper.core.policy import Desired
@@ -114,7 +115,7 @@ def within_hours(case: Case) -> Verdict | None:
     message = "Within its awake-hours" + (f", until {format_instant(end)}." if end else ".")
     if end is None or not case.policy.sleeps_when_hours_end:
         return stay_awake(Reason.AWAKE_HOURS, message, recheck_at=end)
-    notice_at = later(end, -case.policy.notice.value)
+    notice_at = plus(end, -case.policy.notice.value)
     return stay_awake(
         Reason.AWAKE_HOURS,
         message,
@@ -154,7 +155,7 @@ def _hours_ended(case: Case) -> Verdict | None:
     if instant is None or instant <= cursor:
         return _await_hours_end(case)
     message = f"Its awake-hours ended at {format_instant(instant)}"
-    missed_at = later(instant, ON_TIME)
+    missed_at = plus(instant, ON_TIME)
     recheck_at, horizon = case.next_edge, case.now
     if case.now < missed_at:
         recheck_at = soonest(missed_at, recheck_at)
@@ -185,7 +186,7 @@ def _unseen_since(case: Case, instant: datetime, sight: Sight, message: str) -> 
         seen = f"cannot be seen: {', '.join(sight.blind)}"
     else:
         seen = f"is seen up to {format_instant(sight.horizon)} only"
-        recheck_at = soonest(later(case.now, instant - sight.horizon + _SOON), recheck_at)
+        recheck_at = soonest(plus(case.now, instant - sight.horizon + _SOON), recheck_at)
     message = f"{message}; whether somebody came since {seen}."
     return abstain(Reason.SIGNALS_STALE, message, recheck_at=recheck_at)
 
@@ -232,13 +233,13 @@ def idle_or_unknown(case: Case) -> Verdict:
         return abstain(Reason.SIGNALS_STALE, message, recheck_at=case.next_edge)
     since = idle_since(snapshot, policy.required_signals.value)
     idle_for = horizon - since.at
-    due = later(now, sleep_after - idle_for)
-    notice_at = later(due, -notice)
+    due = plus(now, sleep_after - idle_for)
+    notice_at = plus(due, -notice)
     idle_for = max(idle_for, timedelta())
     told = snapshot.noticed_at
     if told is not None and told < since.at:
         # A touch ends a notice, also one that is longer than the idle time that is asked for.
-        notice_at = max(notice_at, later(now, _SOON))
+        notice_at = max(notice_at, plus(now, _SOON))
     message = (
         f"Idle for {format_duration(idle_for)} of {format_duration(sleep_after)}, seen up to "
         f"{format_instant(horizon)}; last: {since.because} at {format_instant(since.at)}"
@@ -280,7 +281,7 @@ def _after_notice(
     """Fall asleep at ``due``, but not before the owner has been told for long enough."""
     notice, told = case.policy.notice.value, case.snapshot.noticed_at
     if notice:
-        ready = max(due, later(case.now if told is None else told, notice))
+        ready = max(due, plus(case.now if told is None else told, notice))
         if case.now < ready:
             return Verdict(
                 kind=VerdictKind.STAY_AWAKE,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from metrics.core.signals import SignalName
 from sleeper.core.policy import PolicyReading, SleepPolicy
@@ -12,8 +11,6 @@ from sleeper.core.reasons import Reason
 from sleeper.core.schedule import Window
 from sleeper.core.snapshot import Hazard, Snapshot
 from sleeper.core.verdict import Verdict, VerdictKind
-
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +76,6 @@ def stay_awake(
 def abstain(reason: Reason, message: str, *, recheck_at: datetime | None = None) -> Verdict:
     """A verdict that cannot tell."""
     return Verdict(kind=VerdictKind.ABSTAIN, reason=reason, message=message, recheck_at=recheck_at)
-
-
-def later(at: datetime, by: timedelta) -> datetime:
-    """``at + by``, where the calendar goes that far."""
-    try:
-        return at + by
-    except OverflowError:
-        return _END_OF_TIME
 
 
 def soonest(at: datetime, other: datetime | None) -> datetime:

@@ -8,6 +8,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
+from metrics.core.instants import in_utc
+
 DURATION_FORM: Final = "a duration such as `90m`, `2h30m`, `1d`, or a number of seconds"
 INSTANT_FORM: Final = "an RFC 3339 instant such as `2026-11-21T18:00:00Z`"
 LONGEST: Final = timedelta(days=3650)
@@ -87,4 +89,4 @@ def parse_instant(text: str) -> datetime:
 
 def format_instant(at: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as Kubernetes writes instants."""
-    return f"{at.astimezone(UTC).isoformat()[:_TO_SECONDS]}Z"
+    return f"{in_utc(at).isoformat()[:_TO_SECONDS]}Z"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from metrics.core.instants import plus
 from sleeper.core.durations import format_duration, format_instant
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
@@ -76,7 +77,7 @@ def fight(past: Reversals) -> Hazard | None:
     """What holds the Space awake after too many reversals; None: nothing."""
     if past.count < REVERSALS or past.at is None:
         return None
-    until = past.at + LEFT_ALONE
+    until = plus(past.at, LEFT_ALONE)
     how = past.how or "A workload was brought back"
     return Hazard(
         reason=Reason.CONFLICTING_WRITER,

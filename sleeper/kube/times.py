@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
+
+from metrics.core.instants import in_utc, parse
 
 
 def micro_time(at: datetime) -> str:
     """``MicroTime`` of the API: RFC 3339, UTC, always six digits of fraction."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return in_utc(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
@@ -16,7 +18,7 @@ def parse_time(text: str) -> datetime:
     Raises:
         ValueError: it is none, or has no zone.
     """
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return at.astimezone(UTC)
+    at = parse(text)
+    if at is None:
+        raise ValueError(f"{text!r} is no RFC 3339 instant")
+    return at

@@ -186,3 +186,20 @@ async def test_metrics_are_served(running: Running) -> None:
     status, _, text = await running.get("/metrics")
     assert status == 200
     assert "sleeper_decide_seconds" in text
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.999999Z",
+        "until=0001-01-01T00:00:00Z",
+        "since=9999-12-31T00:00:00Z&until=9999-12-31T23:59:59Z&zone=Asia/Tokyo",
+        "since=0001-01-01T00:00:00Z&until=0001-01-02T00:00:00Z&zone=America/New_York&per=minute",
+    ],
+)
+async def test_a_range_at_the_ends_of_the_calendar_is_refused_with_a_sentence(
+    running: Running, query: str
+) -> None:
+    status, kind, text = await running.get(f"/api/v1/usage?{query}")
+    assert (status, kind) == (400, "application/problem+json"), text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.sources.audit import decode, parse_time
+from metrics.sources.audit import decode
 from tests.support.audit_events import body, event
 
 JSON = st.recursive(
@@ -88,11 +87,3 @@ def test_bodies_that_are_no_event_list_yield_nothing(text: bytes) -> None:
 
 def test_a_list_without_items_is_an_empty_list() -> None:
     assert decode(body([], items=None)).problem is None
-
-
-def test_time_stamps_are_read_with_their_zone_or_not_at_all() -> None:
-    expected = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
-    assert parse_time("2026-11-21T12:00:00.123456Z") == expected
-    assert parse_time("2026-11-21T13:00:00.123456+01:00") == expected
-    assert parse_time("2026-11-21T12:00:00") is None
-    assert parse_time("yesterday") is None

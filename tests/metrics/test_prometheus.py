@@ -180,3 +180,15 @@ class TestQueries:
             found = re.search(r"\[(\d+)ms\]$", queries.alive(TRAEFIK, over_seconds=seconds))
             assert found is not None
             assert int(found[1]) == expected
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf", "1e999"])
+async def test_an_instant_that_is_no_number_is_garbled(server: Server, number: str) -> None:
+    async with Prometheus(server.url, timeout_seconds=5) as prometheus:
+        server.says([1700000000, number])
+        with pytest.raises(PrometheusGarbledError):
+            await prometheus.scalar("time()")
+        server.says([{"metric": {}, "values": [[number, "1"]]}])
+        with pytest.raises(PrometheusGarbledError):
+            await prometheus.matrix("up[1m]", at=0)
