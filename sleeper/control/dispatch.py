@@ -36,7 +36,7 @@ _BY_HAND = frozenset(
 
 
 class FlightOutcome(Protocol):
-    """How a flight ended."""
+    """How a flight ended; a sleep that the Lease stopped has the reason ``NotLeader``."""
 
     @property
     def ok(self) -> bool:
@@ -127,7 +127,8 @@ class Dispatcher:
     Args:
         flights: who sleeps and wakes Spaces.
         herald: who tells owners.
-        leading: whether this replica holds the Lease; without it nothing falls asleep.
+        leading: whether this replica holds the Lease for long enough to write; without it nothing
+            falls asleep, and what would have is looked at again when it does.
         tell: consider a Space at once.
         look_at: consider a Space at an instant, or when there is news of it.
     """
@@ -156,6 +157,8 @@ class Dispatcher:
         self._pacing = pacing
         self._queue = SleepQueue(pacing.most_sleeps)
         self._busy: set[str] = set()
+        self._unled: set[str] = set()
+        """Spaces of which something was left undone for want of the Lease."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def work_in(self, tasks: asyncio.TaskGroup) -> None:
@@ -163,8 +166,16 @@ class Dispatcher:
         self._tasks = tasks
 
     def call_up(self) -> tuple[str, ...]:
-        """Spaces that waited to fall asleep and may now, if that is still decided of them."""
-        return self._queue.called_up()
+        """Spaces that waited, for their turn or for the Lease, and may now be acted upon.
+
+        If that is still decided of them. Asked with every turn of the loop and not only when the
+        Lease was taken: it may have been lost and taken between two turns.
+        """
+        called = self._queue.called_up()
+        if self._unled and self._leading():
+            called += tuple(self._unled)
+            self._unled.clear()
+        return called
 
     def act(self, name: str, assessment: Assessment, now: datetime) -> None:
         """Start what the verdict on Space ``name`` asks for, unless it is under way already."""
@@ -187,12 +198,12 @@ class Dispatcher:
             if airborne is not PowerState.WAKING and not self._holds_off(name, assessment, now):
                 self._start(f"wake/{uid}", name, self._wake(name, assessment))
         elif verdict.kind is VerdictKind.FALL_ASLEEP:
-            if self._leading() and airborne is None and self._has_its_turn(name, assessment, now):
+            if self._leads(name) and airborne is None and self._has_its_turn(name, assessment, now):
                 self._queue.begin(name)
                 self._start(f"sleep/{uid}", name, self._take_turn(name, assessment))
         elif self._flights.has_late_writes(name) and airborne is None:
             self._start(f"late/{uid}", name, self._undo_late(name))
-        elif self._leading():
+        elif self._leads(name):
             if verdict.notice and assessment.page.noticed_at is None:
                 self._start(f"notice/{uid}", name, self._give_notice(name, assessment))
             else:
@@ -203,13 +214,21 @@ class Dispatcher:
 
         One whose label was meant to make it a Space is told why it does not.
         """
+        self._unled.discard(name)
         if self._flights.has_late_writes(name):
             self._start(f"late/{name}", name, self._undo_late(name))
         namespace = self._assessor.namespace(name)
         if namespace is None or misnamed(namespace) is None:
             return
-        if self._leading() and not self._assessor.observes(name):
+        if self._leads(name) and not self._assessor.observes(name):
             self._start(f"label/{name}", name, self._herald.warn_of_label(namespace))
+
+    def _leads(self, name: str) -> bool:
+        """Whether we may act on the Space; if not, it is looked at again when we may."""
+        leads = self._leading()
+        if not leads:
+            self._unled.add(name)
+        return leads
 
     def _holds_off(self, name: str, assessment: Assessment, now: datetime) -> bool:
         """Whether the last flight failed a moment ago, or its end has not been seen since.
@@ -279,6 +298,11 @@ class Dispatcher:
         space = fresh.snapshot.space
         log.info("falling_asleep", space=name, reason=fresh.verdict.reason.value)
         outcome = await self._flights.sleep(space, fresh.verdict)
+        if not outcome.ok and outcome.reason is Reason.NOT_LEADER:
+            # No failure of its own: gone on with, or begun, as soon as the Lease is ours again.
+            log.info("sleep_interrupted", space=name, detail=outcome.message)
+            self._unled.add(name)
+            return
         page = seen.page
         page.noticed_at = None
         if outcome.ok:

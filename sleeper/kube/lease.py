@@ -31,6 +31,9 @@ from sleeper.telemetry.clock import jittered
 
 _log = structlog.get_logger(__name__)
 
+_SURELY_LAPSED_SECONDS: Final = 0.001
+"""A timer may ring a moment before its time."""
+
 _RELEASED_SECONDS: Final = 1
 """Duration that a released Lease promises: whoever waits may take it at once."""
 
@@ -126,6 +129,7 @@ class Elector:
         self._told: bool | None = None
         self._observed: _Lease | None = None
         self._observed_at = 0.0
+        self._lapse: asyncio.TimerHandle | None = None
 
     @property
     def leading(self) -> bool:
@@ -151,7 +155,11 @@ class Elector:
         return self.remaining_seconds() > timeout_seconds
 
     def subscribe(self, callback: Callable[[bool], None]) -> None:
-        """Call back with True on taking the Lease and with False on losing it."""
+        """Call back with True on taking the Lease and with False on losing it.
+
+        Also where both lie within one round, before anybody could look: whoever was refused
+        something in between is told of either.
+        """
         self._listeners.append(callback)
 
     async def run(self) -> None:
@@ -165,6 +173,8 @@ class Elector:
                 self._tell()
                 await asyncio.sleep(jittered(self._timing.retry_period_seconds, share=0.1))
         finally:
+            if self._lapse is not None:
+                self._lapse.cancel()
             await self._release()
             self._tell()
 
@@ -261,8 +271,20 @@ class Elector:
         )
 
     def _hold(self, lease: _Lease, sent: float) -> None:
+        self._tell()  # a slow renewal, or a loop that stood, may have let it lapse until now
         self._note(lease)
         self._renewed_at = sent
+        self._tell_of_a_lapse()
+
+    def _tell_of_a_lapse(self) -> None:
+        """Say so as soon as the renew deadline passes, also while a renewal is under way."""
+        assert self._renewed_at is not None
+        if self._lapse is not None:
+            self._lapse.cancel()
+        lapses_at = self._renewed_at + self._timing.renew_deadline_seconds
+        self._lapse = asyncio.get_running_loop().call_later(
+            max(0.0, lapses_at - self._clock.monotonic()) + _SURELY_LAPSED_SECONDS, self._tell
+        )
 
     def _spec(self, *, transitions: int, acquired: str | None = None) -> _LeaseSpec:
         now = micro_time(self._clock.now())

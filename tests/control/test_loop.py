@@ -125,6 +125,7 @@ class NotedFlights:
     refuses_to_wake: bool = False
     gives_way: bool = False
     unseen: bool = False
+    stopped: bool = False
     stays_late: bool = False
     undone: int = 0
     late: set[str] = field(default_factory=set)
@@ -143,6 +144,10 @@ class NotedFlights:
         if self.gives_way:
             message = "a wake has overtaken it"
             return FlightResult(ok=False, reason=Reason.TOUCHED, message=message, gave_way=True)
+        if self.stopped:
+            self.world.leading = False
+            self.world.loop.tell(space.name)  # its own writes are news, and fall into the lapse
+            return FlightResult(ok=False, reason=Reason.NOT_LEADER, message="the Lease is gone")
         if self.unseen:
             return FlightResult(ok=True, reason=verdict.reason, message="it is asleep already")
         if self.fails:
@@ -336,6 +341,63 @@ async def test_only_the_leader_puts_to_sleep_but_any_replica_wakes() -> None:
         world.later(minutes=1)
         world.api.touch("a")
         await world.flown(("sleep", "a", Reason.IDLE), ("wake", "a", Reason.TOUCHED))
+
+
+@pytest.mark.fault(21)
+async def test_a_verdict_in_a_lapse_that_nobody_is_told_of_is_looked_at_again() -> None:
+    world = World()
+    world.add("a")
+    async with world.running():
+        world.leading = False
+        world.later(hours=2)
+        await world.settled()
+        assert world.flights.flown == []
+        world.leading = True  # and no word of it: the clock stands, and nothing changes
+        await world.flown(("sleep", "a", Reason.IDLE))
+
+
+@pytest.mark.fault(21)
+async def test_a_sleep_that_the_lease_stopped_has_not_failed_and_goes_on_when_it_is_ours() -> None:
+    world = World(notice=timedelta(minutes=10))
+    world.add("a")
+    async with world.running():
+        world.flights.stopped = True
+        world.later(minutes=55)
+        await eventually(lambda: world.book.pages()["uid-a"].noticed_at, within=5)
+        world.later(minutes=11)
+        await world.flown(("sleep", "a", Reason.IDLE))
+        await world.settled()
+        page = world.book.pages()["uid-a"]
+        assert (page.failures, page.retry_sleep_at) == (0, None)
+        world.flights.stopped = False
+        world.leading = True  # in the same second: no pause, no second notice
+        await world.flown(("sleep", "a", Reason.IDLE), ("sleep", "a", Reason.IDLE))
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize("notice", [timedelta(), timedelta(minutes=10)])
+async def test_what_an_owner_is_told_is_told_after_a_lapse(notice: timedelta) -> None:
+    world = World(notice=notice)
+    async with world.running():
+        world.leading = False
+        world.add("a")
+        world.later(minutes=55)
+        await world.settled()
+        assert world.herald.told == []
+        world.leading = True
+        await eventually(lambda: world.herald.told, within=5)
+
+
+async def test_a_space_that_is_gone_waits_for_no_lease() -> None:
+    world = World(leading=False)
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        await world.settled()
+        del world.cluster.objects["a"]
+        world.loop.tell("a")
+        await world.settled()
+        assert world.loop._dispatcher._unled == set()
 
 
 async def test_sleep_waits_until_the_notice_was_surely_given_and_has_run() -> None:

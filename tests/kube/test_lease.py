@@ -187,6 +187,39 @@ async def test_a_process_that_was_stopped_knows_at_once_that_it_no_longer_leads(
         assert not a.may_write(0.0)
 
 
+@asynccontextmanager
+async def lapses_heard(elector: Elector) -> AsyncIterator[list[bool]]:
+    heard: list[bool] = []
+    elector.subscribe(heard.append)
+    yield heard
+
+
+@pytest.mark.fault(21)
+async def test_a_lapse_that_a_renewal_ends_before_anybody_looks_is_told_all_the_same(
+    server: ScriptedServer, leases: LeaseServer
+) -> None:
+    clock = SkewedClock()
+    async with candidate(server, "a", clock) as (a, _):
+        await eventually(lambda: a.leading)
+        async with lapses_heard(a) as heard:
+            clock.skipped_seconds += TIMING.renew_deadline_seconds  # the loop stood for so long
+            assert not a.leading
+            await eventually(lambda: a.leading, every=0.01)
+            await eventually(lambda: heard == [False, True], every=0.01)
+
+
+async def test_a_lapse_is_told_while_the_renewal_that_ends_it_is_still_under_way(
+    server: ScriptedServer, leases: LeaseServer
+) -> None:
+    async with candidate(server, "a") as (a, _):
+        await eventually(lambda: a.leading)
+        async with lapses_heard(a) as heard:
+            leases.deaf.add("a")
+            await eventually(lambda: heard == [False], within=3, every=0.01)
+            leases.deaf.clear()
+            await eventually(lambda: heard == [False, True], within=3, every=0.01)
+
+
 async def test_no_write_begins_that_could_outlast_the_lease(
     server: ScriptedServer, leases: LeaseServer
 ) -> None:
