@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
 
 import aiohttp
 import msgspec
+from aiohttp.helpers import get_env_proxy_for_url
 from kubernetes_asyncio.client import ApiClient, Configuration
 from yarl import URL
 
@@ -75,6 +76,14 @@ class Transport:
         # aiohttp sends PUT and DELETE a second time when a kept-alive connection breaks under
         # them; there is no public switch. Such a write is of unknown outcome and ours to judge.
         self._session._retry_connection = False
+        # Told to trust the environment it asks a thread for ~/.netrc and for proxies, for each
+        # request anew: three quarters of what one costs, and a queue in front of the Lease.
+        self._session._trust_env = False
+        if configuration.proxy is None:
+            with suppress(LookupError):  # the environment names none for this server
+                url, login = get_env_proxy_for_url(URL(str(configuration.host)))
+                self._session._default_proxy = url
+                self._session._default_proxy_auth = login
         self._headers = {"User-Agent": user_agent, "Accept": JSON}
 
     async def close(self) -> None:

@@ -284,3 +284,51 @@ def _kubeconfig(directory: Path, url: str, token: Path) -> Path:
         )
     )
     return path
+
+
+@pytest.mark.fault(21)
+async def test_no_request_looks_for_a_netrc_or_for_proxies(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.then(answer())
+    async with await _client_of(server.url) as client:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # too late: read at the start
+        for _ in range(3):
+            await client.get(PATH)
+    assert server.authorizations == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("login", "shown"), [("", None), ("who:what@", "Basic d2hvOndoYXQ=")], ids=["open", "login"]
+)
+async def test_a_proxy_that_the_environment_names_is_asked(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, login: str, shown: str | None
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url.replace("//", f"//{login}"))
+    monkeypatch.setenv("no_proxy", "spared.example")
+    logins = []
+
+    async def forward(request: web.Request) -> web.StreamResponse:
+        logins.append(request.headers.get("Proxy-Authorization"))
+        return web.json_response({})
+
+    server.then(forward)
+    async with await _client_of("http://cluster.example") as client:
+        await client.get(PATH)
+    assert server.requests == [f"GET {PATH}"]
+    async with await _client_of("http://spared.example") as client:
+        with pytest.raises(Unavailable):
+            await client.get(PATH, timeout_seconds=0.2)
+    assert logins == [shown]
+
+
+async def _client_of(url: str) -> KubeClient:
+    return await KubeClient.connect_to(
+        url,
+        clock=SystemClock(),
+        user_agent="sleeper/test",
+        request_timeout_seconds=PATIENCE_SECONDS,
+    )
