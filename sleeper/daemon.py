@@ -89,9 +89,19 @@ async def run(loaded: LoadedConfig) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cluster:
-    """Everything that speaks to Kubernetes."""
+    """Everything that speaks to Kubernetes.
+
+    Attributes:
+        client: for watching, and for sleeping and waking.
+        telling: for annotations and Events; however many there are, no wake waits for them.
+        inventory: the watched objects.
+        records: the sleep records.
+        elector: the Lease; it has a client of its own.
+        events: who records Events.
+    """
 
     client: KubeClient
+    telling: KubeClient
     inventory: Inventory
     records: RecordStore
     elector: Elector
@@ -175,8 +185,9 @@ class Daemon:
             client, namespace=config.namespace, clock=self._clock, recorder=self._recorder
         )
         lease = config.lease
+        # On connections of its own: whatever the others wait for, the Lease is renewed.
         elector = Elector(
-            client,
+            await self._client(),
             namespace=config.namespace,
             name=lease.name,
             identity=self._identity,
@@ -192,11 +203,17 @@ class Daemon:
         await self._run("inventory", inventory.run())
         await self._run("records", records.run())
         await self._run("elector", elector.run())
+        telling = await self._client()
         events = EventRecorder(
-            client, instance=self._identity, clock=self._clock, recorder=self._recorder
+            telling, instance=self._identity, clock=self._clock, recorder=self._recorder
         )
         return _Cluster(
-            client=client, inventory=inventory, records=records, elector=elector, events=events
+            client=client,
+            telling=telling,
+            inventory=inventory,
+            records=records,
+            elector=elector,
+            events=events,
         )
 
     # -- signals --------------------------------------------------------------------------------
@@ -347,9 +364,9 @@ class Daemon:
             board=board,
             book=book,
             flights=flights,
-            herald=Herald(client=cluster.client, events=cluster.events, recorder=self._recorder),
+            herald=Herald(client=cluster.telling, events=cluster.events, recorder=self._recorder),
             names_of_all=lambda: [n.metadata.name for n in cluster.inventory.namespaces()],
-            leading=lambda: cluster.elector.leading,
+            leading=lambda: cluster.elector.may_write(cluster.client.request_timeout_seconds),
             power_changed=meter.power_changed,
             clock=self._clock,
             recorder=self._recorder,

@@ -6,6 +6,7 @@ until the notice has surely been written.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -27,6 +28,12 @@ from sleeper.kube.errors import Conflict, KubeError
 log = structlog.get_logger(__name__)
 
 _KEYS: Final = frozenset((names.LABEL_TENANT, *(spec.key for spec in names.ANNOTATIONS)))
+MOST_WRITES: Final = 16
+"""Annotations are written for so many Spaces at a time; the others wait before their deadline runs.
+
+All at once they would time out together in front of the connections, and again with every retry.
+"""
+
 _UNKNOWN_KEY: Final = "unknown"
 """Label of every key that is not ours: owners can invent keys without end, metrics must not."""
 
@@ -54,6 +61,7 @@ class Herald:
         self._client = client
         self._events = events
         self._recorder = recorder
+        self._turns = asyncio.Semaphore(MOST_WRITES)
         self._warned: dict[str, frozenset[PolicyNote]] = {}
         self._fights: dict[str, str] = {}
 
@@ -160,7 +168,8 @@ class Herald:
         if not changes:
             return True
         try:
-            await write_annotations(self._client, name, changes, only_at=only_at)
+            async with self._turns:
+                await write_annotations(self._client, name, changes, only_at=only_at)
         except Conflict:
             return False  # the change that it met brings the next verdict, and this again
         except KubeError as error:

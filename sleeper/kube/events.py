@@ -7,7 +7,10 @@ or fails for an Event.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -19,7 +22,7 @@ from metrics.recorder import Recorder
 from sleeper.core.names import GROUP
 from sleeper.core.objects import Namespace
 from sleeper.kube.client import KubeClient
-from sleeper.kube.errors import KubeError
+from sleeper.kube.errors import KubeError, Unavailable
 from sleeper.kube.times import micro_time
 
 SERIES_WINDOW_SECONDS: Final = 600.0
@@ -30,6 +33,9 @@ SERIES_UPDATE_SECONDS: Final = 30.0
 
 BURST: Final = 50
 EVENTS_PER_SECOND: Final = 5.0
+
+MOST_WRITES: Final = 8
+"""Events that are written at a time; the others wait for a moment."""
 
 _REQUEST_TIMEOUT_SECONDS: Final = 3.0
 _KNOWN_LIMIT: Final = 4096
@@ -67,6 +73,7 @@ class EventRecorder:
         self._instance = instance
         self._clock = clock
         self._recorder = recorder
+        self._turns = asyncio.Semaphore(MOST_WRITES)
         self._known: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._tokens = float(BURST)
         self._tokens_at = clock.monotonic()
@@ -139,7 +146,10 @@ class EventRecorder:
             "type": kind,
         }
         try:
-            await self._client.create(collection, body, timeout_seconds=_REQUEST_TIMEOUT_SECONDS)
+            async with self._turn():
+                await self._client.create(
+                    collection, body, timeout_seconds=_REQUEST_TIMEOUT_SECONDS
+                )
         except KubeError as error:
             self._drop(error, reason)
             return
@@ -158,13 +168,27 @@ class EventRecorder:
             }
         }
         try:
-            await self._client.merge_patch(
-                series.path, body, timeout_seconds=_REQUEST_TIMEOUT_SECONDS
-            )
+            async with self._turn():
+                await self._client.merge_patch(
+                    series.path, body, timeout_seconds=_REQUEST_TIMEOUT_SECONDS
+                )
         except KubeError as error:
             # the API server forgets Events after an hour; the next one begins anew
             series.seen_at -= SERIES_WINDOW_SECONDS
             self._drop(error, "series")
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the writes at a time; whoever does not get it soon drops the Event."""
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable("too many Events are being written") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _drop(self, error: KubeError, reason: str) -> None:
         self._recorder.event_dropped()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,3 +162,45 @@ async def test_a_notice_that_stands_there_already_is_not_written_again() -> None
     assert await herald.give_notice(soon_asleep(body["metadata"]["annotations"])) is True
     assert len(patches.seen) == 1
     assert len(events.notes) == 2
+
+
+@dataclass
+class SlowPatches:
+    """Answers when it is let; counts what waits for it."""
+
+    let: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    most: int = 0
+    done: int = 0
+
+    async def merge_patch(self, path: str, body: object) -> bytes:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await self.let.wait()
+        self.waiting -= 1
+        self.done += 1
+        return b"{}"
+
+
+@pytest.mark.fault(21)
+async def test_however_many_spaces_there_are_few_annotations_are_written_at_a_time() -> None:
+    patches = SlowPatches()
+    herald = Herald(client=patches, events=Events(), recorder=NullRecorder())
+    seen = snapshot()
+    written = policy({})
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(200):
+            namespace = Namespace(metadata=Metadata(name=f"shop-{number}", uid=f"u-{number}"))
+            assessment = Assessment(
+                objects=SpaceObjects(namespace=namespace),
+                snapshot=seen,
+                reading=written,
+                verdict=decide(seen, written, NOW),
+                page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+                record=None,
+            )
+            tasks.create_task(herald.publish(assessment))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        patches.let.set()
+    assert (patches.most, patches.done) == (16, 200)

@@ -6,10 +6,19 @@ import asyncio
 import json
 from datetime import UTC, datetime
 
+import pytest
+from aiohttp import web
+
 from metrics.recorder import NullRecorder
 from sleeper.core.objects import Metadata, Namespace
 from sleeper.kube.client import KubeClient
-from sleeper.kube.events import BURST, SERIES_UPDATE_SECONDS, SERIES_WINDOW_SECONDS, EventRecorder
+from sleeper.kube.events import (
+    BURST,
+    MOST_WRITES,
+    SERIES_UPDATE_SECONDS,
+    SERIES_WINDOW_SECONDS,
+    EventRecorder,
+)
 from tests.kube.scripted import ScriptedServer, answer, refusal
 
 SPACE = Namespace(metadata=Metadata(name="a", uid="uid-a"))
@@ -104,3 +113,24 @@ async def test_a_series_whose_event_has_expired_begins_anew(
     await tell(events)
     await tell(events)
     assert [request.split()[0] for request in server.requests] == ["POST", "PATCH", "POST"]
+
+
+@pytest.mark.fault(21)
+async def test_few_events_are_written_at_a_time(server: ScriptedServer, client: KubeClient) -> None:
+    waiting = most = 0
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0.02)
+        waiting -= 1
+        return web.json_response({}, status=201)
+
+    server.then(slow)
+    events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=NullRecorder())
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(BURST):
+            tasks.create_task(tell(events, f"note {number}"))
+    assert server.count("POST") == BURST
+    assert most <= MOST_WRITES
