@@ -51,6 +51,10 @@ class Look(Protocol):
         """Bring the record's entry up to date first; False if the record has moved on."""
         ...
 
+    async def may_send(self, patch: Patch) -> bool:
+        """Asked before each patch is sent; False: what it assumes is over, so stop here."""
+        ...
+
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:
         """A patch was sent; ``surely_refused`` if it certainly had and will have no effect."""
         ...
@@ -217,6 +221,8 @@ class _Errand:
 
     async def _send(self, patch: Patch) -> Result | None:
         kind, purpose = self._ref.kind, patch.purpose
+        if not await self._look.may_send(patch):
+            return self.left(WhyLeft.STOPPED, "was left because its record moved on")
         try:
             body = await self._client.json_patch(self._path, patch.ops)
         except KubeError as error:

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,8 +21,8 @@ from sleeper.control.flight_result import FlightSettings
 from sleeper.control.status import write_annotations
 from sleeper.control.waking import MUST_COME_BACK, Waking
 from sleeper.core.names import POWER_STATE, REASON, RESTORE, SLEEPING_SINCE
-from sleeper.core.notes import Disbelief, RestoreNote, read_note
-from sleeper.core.objects import KubeObject, Metadata, SpaceObjects
+from sleeper.core.notes import CopiedNote, Disbelief, RestoreNote, read_note
+from sleeper.core.objects import Metadata, SpaceObjects
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import ObjectRef, SleepRecord
@@ -38,7 +38,7 @@ SPACES_AT_A_TIME: Final = 16
 
 
 class _Page(msgspec.Struct, frozen=True):
-    items: tuple[KubeObject, ...] = ()
+    items: tuple[dict[str, Any], ...] = ()
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -111,13 +111,12 @@ async def _wake_records(records: RecordStore, waking: Waking, say: Say) -> bool:
 
 
 async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
-    namespaces = {
-        found.metadata.name: found.metadata async for found in _all(client, "/api/v1/namespaces")
-    }
+    namespaces = {meta.name: meta async for _, meta in _all(client, "/api/v1/namespaces")}
     found, everything = await _notes_by_namespace(client, namespaces, say)
     complete = everything
     for name, notes in found.items():
-        results = await waking.undo_notes(name, notes)
+        space_uid = namespaces[name].uid if name in namespaces else ""
+        results = await waking.undo_notes(name, space_uid, notes)
         for result in results:
             if result.left is None:
                 say(f"{name}: {result.ref.kind}/{result.ref.name}: brought back by its annotation")
@@ -149,14 +148,17 @@ async def _show_awake(client: KubeClient, seen: Metadata, say: Say) -> None:
 
 async def _notes_by_namespace(
     client: KubeClient, namespaces: Mapping[str, Metadata], say: Say
-) -> tuple[Mapping[str, Sequence[tuple[ObjectRef, RestoreNote]]], bool]:
-    """The notes that are believed, and whether every kind could be looked through."""
+) -> tuple[Mapping[str, Sequence[tuple[ObjectRef, RestoreNote | CopiedNote]]], bool]:
+    """The notes that are believed, and whether nothing has to be left at zero.
+
+    Whoever runs this asks for everything, so notes that were copied with their objects count too,
+    but where another controller manages the object and copies annotations to it.
+    """
     everything = True
-    notes: defaultdict[str, list[tuple[ObjectRef, RestoreNote]]] = defaultdict(list)
+    notes: defaultdict[str, list[tuple[ObjectRef, RestoreNote | CopiedNote]]] = defaultdict(list)
     for kind in KINDS.values():
         try:
-            async for found in _all(client, f"/apis/{kind.group_version}/{kind.plural}"):
-                meta = found.metadata
+            async for live, meta in _all(client, f"/apis/{kind.group_version}/{kind.plural}"):
                 raw = meta.annotation(RESTORE)
                 if raw is None:
                     continue
@@ -164,18 +166,23 @@ async def _notes_by_namespace(
                 space = namespaces.get(meta.namespace)
                 space_uid = "" if space is None else space.uid
                 note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
-                if isinstance(note, Disbelief):
-                    say(f"{meta.namespace}: {kind.kind}/{meta.name} was left: {note.why}")
-                else:
+                if not isinstance(note, Disbelief) and (
+                    isinstance(note, RestoreNote) or not meta.owner_references
+                ):
                     notes[meta.namespace].append((ref, note))
+                    continue
+                where = "at zero" if kind.is_at_zero(live) else "as it runs"
+                say(f"{meta.namespace}: {kind.kind}/{meta.name} was left {where}: {note.why}")
+                everything = everything and not kind.is_at_zero(live)
         except KubeError as error:
             say(f"{kind.plural} cannot be listed: {error}")
             everything = False
     return notes, everything
 
 
-async def _all(client: KubeClient, path: str) -> AsyncIterator[KubeObject]:
+async def _all(client: KubeClient, path: str) -> AsyncIterator[tuple[dict[str, Any], Metadata]]:
+    """Every object at a path, with its metadata."""
     async with aclosing(client.pages(path)) as pages:
         async for body in pages:
             for item in _PAGE.decode(body).items:
-                yield item
+                yield item, msgspec.convert(item["metadata"], Metadata)

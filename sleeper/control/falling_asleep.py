@@ -131,7 +131,7 @@ class Sleep:
             )
         notes = notes_in(objects)
         if notes:
-            await self._waking.undo_notes(self._space.name, notes)
+            await self._waking.undo_notes(self._space.name, self._space.uid, notes)
             message = "writes of a sleep that is over were found and undone first"
             return FlightResult(ok=False, reason=Reason.LATE_WRITE, message=message)
         entries = await self._entries(objects)
@@ -144,7 +144,7 @@ class Sleep:
             space_uid=self._space.uid,
             space_name=self._space.name,
             tenant=self._space.tenant,
-            epoch=next_epoch(objects.namespace, await self._records.of(self._space.uid), ()),
+            epoch=next_epoch(objects.namespace, await self._records.of(self._space.uid), now),
             phase=PowerState.FALLING_ASLEEP,
             reason=verdict.reason,
             horizon=verdict.sleep_horizon or verdict.horizon or now,

@@ -161,7 +161,8 @@ class Flights:
         if not late:
             return
         undone = []
-        for result in await self._waking.undo_notes(space_name, late):
+        space_uid = objects.namespace.metadata.uid
+        for result in await self._waking.undo_notes(space_name, space_uid, late):
             if result.left is None:
                 undone.append(f"{result.ref.kind}/{result.ref.name}")
             else:

@@ -59,6 +59,13 @@ class Records(Protocol):
         """Store changed entries of a record that is still falling asleep."""
         ...
 
+    async def mark_back(self, record: SleepRecord, back_at: Mapping[str, int]) -> SleepRecord:
+        """Note of entries, by uid of their objects, at which generation they were left behind.
+
+        Unlike every other write it holds in any phase; the record with these marks.
+        """
+        ...
+
     async def set_phase(
         self,
         record: SleepRecord,

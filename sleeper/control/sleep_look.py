@@ -74,6 +74,10 @@ class SleepLook:
         self._entry = entry
         return True
 
+    async def may_send(self, patch: Patch) -> bool:
+        """Whether a sleep goes on is asked before every write anyway."""
+        return True
+
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:
         """Remember whether a sleep patch may have landed or may still land."""
         if patch.purpose is not PatchPurpose.SLEEP:

@@ -2,42 +2,69 @@
 
 Any replica may wake; nothing here asks for the Lease. Every object of the record is visited,
 touched or not, in start order; each wave waits a while for the one before it to be Ready. The
-record is deleted last: until then whoever finds it goes on from wherever this stopped.
+record is deleted last: until then whoever finds it goes on from wherever this stopped, and leaves
+alone what is marked on it as brought back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from metrics.core.clock import Clock
 from sleeper.control.actuator import Actuator, Result
 from sleeper.control.flight_result import FlightResult, FlightSettings
-from sleeper.control.phases import move, publish
+from sleeper.control.phases import move, publish, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.core.jsonpatch import JsonObject
-from sleeper.core.notes import RestoreNote, note_on
+from sleeper.core.notes import CopiedNote, RestoreNote, note_on
 from sleeper.core.objects import SpaceObjects
-from sleeper.core.plan import as_json, waves
+from sleeper.core.plan import as_json, generation_of, waves
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, ObjectRef, SleepRecord
-from sleeper.core.restore import wake_step
+from sleeper.core.restore import adopt_step, copied_notes, wake_step
 from sleeper.core.steps import Patch, PatchPurpose, Step, WhyLeft
 from sleeper.core.workloads import KINDS
 from sleeper.kube.errors import KubeError
 
 log = structlog.get_logger(__name__)
 
-MUST_COME_BACK = frozenset({WhyLeft.DENIED, WhyLeft.UNSETTLED, WhyLeft.STOPPED})
+MUST_COME_BACK: Final = frozenset({WhyLeft.DENIED, WhyLeft.UNSETTLED, WhyLeft.STOPPED})
 """Why an object is not back although it should be; the other reasons are its owner's doing."""
+
+ASKED_FOR: Final = frozenset(
+    {
+        Reason.TOUCHED,
+        Reason.OPEN_STREAM,
+        Reason.OWNER_SCALED_UP,
+        Reason.NEW_WORKLOAD,
+        Reason.DESIRED_AWAKE,
+        Reason.KEEP_AWAKE,
+        Reason.AWAKE_HOURS,
+        Reason.BREAK_GLASS,
+    }
+)
+"""Wakes that somebody asks for, now or by a schedule; the others undo a sleep of our own."""
 
 
 class WakeLook:
-    """Brings one object back; see :class:`sleeper.control.actuator.Look`."""
+    """Brings one object back; see :class:`sleeper.control.actuator.Look`.
+
+    Args:
+        ref: the object.
+        entry: its entry in the record; None for a note without a record.
+        space_uid: uid of the namespace.
+        epoch: the sleep that is over.
+        untouched: no sleep patch ever reached the object or can still reach it.
+        still_ours: asked of the API server before an object is fenced: whether the record is
+            there still. Another replica may have brought everything back since, and what the
+            object is now is its owner's.
+    """
 
     def __init__(
         self,
@@ -47,43 +74,66 @@ class WakeLook:
         space_uid: str,
         epoch: int,
         untouched: bool = False,
+        still_ours: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._ref = ref
         self._entry = entry
         self._space_uid = space_uid
         self._epoch = epoch
         self._untouched = untouched
-        self._fenced = False
+        self._still_ours = still_ours
+        self._is_up = False
+        self.kept: tuple[str, ...] = ()
+        """Sentences on what was left at its sleeping value, because that is its owner's word."""
 
     def step(self, live: JsonObject) -> Step:
         """The next step for the object as it is now."""
-        kind = KINDS[self._ref.kind]
-        note = note_on(live, kind=kind, space_uid=self._space_uid, entry=self._entry)
-        if isinstance(note, RestoreNote) and note.epoch == self._epoch:
-            self._fenced, self._untouched = True, False
+        self._is_up = self._entry is not None and generation_of(live) == self._entry.slept_from
         return wake_step(
             live,
             ref=self._ref,
             entry=self._entry,
             space_uid=self._space_uid,
             epoch=self._epoch,
-            fenced=self._fenced,
             untouched=self._untouched,
         )
 
     async def amend(self, entry: Entry) -> bool:
-        """A wake never changes the record."""
+        """A wake never changes what the record says of originals."""
         raise AssertionError(entry)
 
+    async def may_send(self, patch: Patch) -> bool:
+        """Whether the record that a fence comes from is there still."""
+        if patch.purpose is not PatchPurpose.FENCE or self._still_ours is None:
+            return True
+        return await self._still_ours()
+
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:
-        """What was sent shows in the object itself."""
+        """What was sent shows in the object itself; what it left to its owner is remembered."""
+        if patch.purpose is PatchPurpose.RELEASE and not surely_refused:
+            self.kept, self._untouched = patch.kept, True
 
     def can_do_without(self, purpose: PatchPurpose) -> bool:
         """Who denies the fence of an object that is up would deny the late sleep patch too."""
-        if purpose is not PatchPurpose.FENCE or self._fenced:
+        if purpose is not PatchPurpose.FENCE or not self._is_up:
             return False
-        self._fenced = True
+        self._untouched = True
         return True
+
+
+class AdoptLook(WakeLook):
+    """Brings an object back by a note that was written for another one."""
+
+    def step(self, live: JsonObject) -> Step:
+        """The next step for the object as it is now."""
+        return adopt_step(live, ref=self._ref, space_uid=self._space_uid, epoch=self._epoch)
+
+
+def _look_by(note: RestoreNote | CopiedNote, ref: ObjectRef, space_uid: str) -> WakeLook:
+    """What brings an object back by its note alone."""
+    if isinstance(note, CopiedNote):
+        return AdoptLook(ref=ref, entry=None, space_uid=space_uid, epoch=note.note.epoch)
+    return WakeLook(ref=ref, entry=None, space_uid=space_uid, epoch=note.epoch)
 
 
 def _is_ready(result: Result, objects: SpaceObjects, enough: int | None) -> bool:
@@ -122,9 +172,6 @@ class Waking:
         self._actuator = actuator
         self._clock = clock
         self._settings = settings
-        self._back: dict[str, tuple[datetime, set[str]]] = {}
-        """By Space, of which sleep (when it was decided) which uids are done: a wake that is tried
-        again leaves them alone."""
 
     async def bring_back(
         self, record: SleepRecord, reason: Reason, *, surely_unwritten: Collection[str] = ()
@@ -156,18 +203,24 @@ class Waking:
         reason = record.wake_reason or reason
         await self._publish(record, PowerState.WAKING, reason)
         deadline = self._clock.monotonic() + self._settings.wake_deadline_seconds
-        done = self._done_of(record)
-        done.update(surely_unwritten)
         results: list[Result] = []
+        kept: list[str] = []
         for wave in waves(record.entries):
-            results += await self._restore(record, wave, done)
-            done.update(r.ref.uid for r in results if r.left is None)
+            came, told = await self._restore(record, wave, surely_unwritten)
+            results += came
+            kept += told
+            record = await self._mark(record, came)
             patience = self._clock.monotonic() + self._settings.wave_patience_seconds
             await self._ready(record, results, until=min(deadline, patience))
+        if reason in ASKED_FOR:
+            results += await self.bring_back_copies(
+                record.space_name, record.space_uid, record.epoch, replaced=results
+            )
         missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
+            message = "; ".join((*_sentences(missing), *kept))
             return FlightResult(
-                ok=False, reason=Reason.WAKE_INCOMPLETE, message=_sentence(missing), left=missing
+                ok=False, reason=Reason.WAKE_INCOMPLETE, message=message, left=missing
             )
         if not_recorded is not None:
             # Awake beside this epoch keeps whoever finds the record from going on with the sleep.
@@ -177,36 +230,68 @@ class Waking:
         waiting = await self._ready(record, results, until=deadline)
         await self._publish(record, PowerState.AWAKE, reason)
         await self._records.delete(record)
-        self._back.pop(record.space_uid, None)
         left = tuple(r for r in results if r.left is not None)
-        message = _sentence(left) or "everything is back"
+        message = "; ".join((*_sentences(left), *kept)) or "everything is back"
         if waiting:
             message = f"{message}; not Ready yet: {', '.join(waiting)}"
         return FlightResult(ok=True, reason=reason, message=message, left=left)
 
-    async def undo_notes(
-        self, namespace: str, notes: Iterable[tuple[ObjectRef, RestoreNote]]
+    async def bring_back_copies(
+        self, namespace: str, space_uid: str, epoch: int, *, replaced: Iterable[Result] = ()
     ) -> tuple[Result, ...]:
-        """Undo writes of sleeps that are over, by the notes that they carry."""
+        """Bring back what was made from the look of a sleeping object, by the note copied with it.
+
+        Args:
+            namespace: its name.
+            space_uid: its uid.
+            epoch: the sleep that they are to count to.
+            replaced: results of this wake; an object that was made again in place of a recorded
+                one is read from storage, for the watch may be late.
+        """
+        refs: dict[tuple[str, str], ObjectRef] = {}
+        objects = self._spaces.space(namespace)
+        for ref, _ in () if objects is None else copied_notes(objects):
+            refs[ref.kind, ref.name] = ref
+        for result in replaced:
+            if result.left is not None and result.left.why is WhyLeft.REPLACED:
+                found = await self._copy_in_place_of(namespace, space_uid, result.ref)
+                if found is not None:
+                    refs[found.kind, found.name] = found
         looks = [
-            (
-                ref,
-                WakeLook(ref=ref, entry=None, space_uid=note.space_uid, epoch=note.epoch),
-            )
-            for ref, note in notes
+            (ref, AdoptLook(ref=ref, entry=None, space_uid=space_uid, epoch=epoch))
+            for ref in refs.values()
         ]
         return await self._actuator.drive_all(namespace, looks)
 
-    def _done_of(self, record: SleepRecord) -> set[str]:
-        decided_at, done = self._back.get(record.space_uid, (record.decided_at, set()))
-        if decided_at != record.decided_at:
-            done = set()
-        self._back[record.space_uid] = record.decided_at, done
-        return done
+    async def _copy_in_place_of(
+        self, namespace: str, space_uid: str, ref: ObjectRef
+    ) -> ObjectRef | None:
+        live = await self._actuator.read(namespace, ref)
+        if live is None or live["metadata"].get("ownerReferences"):
+            return None
+        note = note_on(live, kind=KINDS[ref.kind], space_uid=space_uid)
+        is_copy = isinstance(note, CopiedNote)
+        return replace(ref, uid=str(live["metadata"]["uid"])) if is_copy else None
+
+    async def undo_notes(
+        self,
+        namespace: str,
+        space_uid: str,
+        notes: Iterable[tuple[ObjectRef, RestoreNote | CopiedNote]],
+    ) -> tuple[Result, ...]:
+        """Undo writes of sleeps that are over, and copies of them, by the notes that they carry."""
+        looks = [(ref, _look_by(note, ref, space_uid)) for ref, note in notes]
+        return await self._actuator.drive_all(namespace, looks)
 
     async def _restore(
-        self, record: SleepRecord, wave: Iterable[Entry], done: Collection[str]
-    ) -> tuple[Result, ...]:
+        self, record: SleepRecord, wave: Iterable[Entry], surely_unwritten: Collection[str]
+    ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+        """Results of one wave, and what was left to owners."""
+
+        async def still_ours() -> bool:
+            found = await record_of(self._records, record.space_uid)
+            return found is not None and found.epoch == record.epoch
+
         looks = [
             (
                 entry.ref,
@@ -215,12 +300,33 @@ class Waking:
                     entry=entry,
                     space_uid=record.space_uid,
                     epoch=record.epoch,
-                    untouched=entry.ref.uid in done,
+                    untouched=entry.ref.uid in surely_unwritten,
+                    still_ours=still_ours,
                 ),
             )
             for entry in wave
         ]
-        return await self._actuator.drive_all(record.space_name, looks)
+        results = await self._actuator.drive_all(record.space_name, looks)
+        return results, tuple(sentence for _, look in looks for sentence in look.kept)
+
+    async def _mark(self, record: SleepRecord, results: Iterable[Result]) -> SleepRecord:
+        """Note on the record what is back, so that whoever goes on with it leaves that alone.
+
+        Best effort: what cannot be noted is told by who holds the fields.
+        """
+        known = {entry.ref.uid for entry in record.entries if entry.back_at is not None}
+        back = {
+            result.ref.uid: result.generation
+            for result in results
+            if result.left is None and result.ref.uid not in known
+        }
+        if not back or not record.complete:
+            return record
+        try:
+            return await self._records.mark_back(record, back)
+        except KubeError as error:
+            log.warning("back_not_recorded", space=record.space_name, error=str(error))
+            return record
 
     async def _ready(
         self, record: SleepRecord, results: Iterable[Result], *, until: float
@@ -247,5 +353,5 @@ class Waking:
             log.warning("phase_not_published", space=record.space_name, error=str(error))
 
 
-def _sentence(results: Iterable[Result]) -> str:
-    return "; ".join(r.left.message for r in results if r.left is not None)
+def _sentences(results: Iterable[Result]) -> Iterable[str]:
+    return (r.left.message for r in results if r.left is not None)

@@ -54,7 +54,7 @@ def owners_of(live: JsonObject, pointers: Iterable[str]) -> tuple[FieldOwner, ..
     """Who else holds any of ``pointers`` in a live object."""
     wanted = tuple(pointers)
     found = []
-    for entry in _entries(live):
+    for entry in entries_of(live):
         held = tuple(p for p in wanted if _holds(entry, p))
         if held and entry.get("manager") != FIELD_MANAGER:
             found.append(
@@ -76,7 +76,7 @@ def disown_ops(live: JsonObject, owners: Iterable[FieldOwner]) -> tuple[JsonOp, 
     A field goes back to its former ``owners`` only while we hold it: one that somebody else has
     changed in the meantime is theirs.
     """
-    entries = _entries(live)
+    entries = entries_of(live)
     ours = [i for i, entry in enumerate(entries) if entry.get("manager") == FIELD_MANAGER]
     if not ours:
         return ()
@@ -101,7 +101,8 @@ def disown_ops(live: JsonObject, owners: Iterable[FieldOwner]) -> tuple[JsonOp, 
     return (*preconditions, *additions, *removals, *appended)
 
 
-def _entries(live: JsonObject) -> Sequence[JsonObject]:
+def entries_of(live: JsonObject) -> Sequence[JsonObject]:
+    """``metadata.managedFields`` of a live object."""
     found = resolve(live, _ROOT)
     return found if isinstance(found, Sequence) else ()
 

@@ -5,6 +5,11 @@ object is changed and its original values are not beside it. Whoever may edit th
 the note; so a note is data to be checked, never a patch to be applied. It is believed only if its
 shape is ours, it names this object and this Space, and every field in it is one that sleep turns
 and holds a plausible value.
+
+One that is all this but names another object or Space is a *copy*: the object was made from what a
+sleeping one looked like (deleted and created again, restored from a backup, copied). It can ask
+for nothing that whoever wrote it could not set themselves, so a wake that somebody asks for
+believes it, and only such a wake.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from sleeper.core.authorship import Witness
 from sleeper.core.jsonpatch import ABSENT, JsonObject, pointer, resolve
 from sleeper.core.managed_fields import FieldOwner
 from sleeper.core.names import FIELD_MANAGER, RESTORE
@@ -23,6 +29,10 @@ from sleeper.core.workloads import WorkloadKind
 
 NOTE_POINTER: Final = pointer("metadata", "annotations", RESTORE)
 _FORMAT: Final = 1
+
+MAX_EPOCH: Final = 10**15 - 1
+"""Largest epoch that is believed: milliseconds of more than thirty thousand years, and few enough
+digits for every reader of JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,8 @@ class RestoreNote:
         uid: uid of the object.
         fields: JSON pointer → original value.
         owners: who held these fields before.
+        witness: what the object told of its owner's word before the change; None: nothing that a
+            later look could be compared with, so every sleeping value counts as ours.
     """
 
     space_uid: str
@@ -42,6 +54,20 @@ class RestoreNote:
     uid: str
     fields: Mapping[str, FieldValue]
     owners: tuple[FieldOwner, ...] = ()
+    witness: Witness | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedNote:
+    """A plausible note that was written for another object or another Space.
+
+    Attributes:
+        note: what it says.
+        why: whose it is, as one sentence for people.
+    """
+
+    note: RestoreNote
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +92,13 @@ class _Owner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     time: str | None = None
 
 
+class _Witness(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    applied: dict[str, int | str | bool | None] = {}
+    written: str = ""
+
+
 class _Note(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
@@ -75,6 +108,7 @@ class _Note(
     uid: str
     fields: dict[str, int | str | bool | None]
     owners: tuple[_Owner, ...] = ()
+    witness: _Witness | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Note)
@@ -99,6 +133,9 @@ def encode_note(note: RestoreNote) -> str:
             )
             for o in note.owners
         ),
+        witness=None
+        if note.witness is None
+        else _Witness(applied=dict(note.witness.applied), written=note.witness.written),
     )
     return msgspec.json.encode(wire).decode()
 
@@ -116,7 +153,7 @@ def read_note(
     object_uid: str,
     space_uid: str,
     recorded: Mapping[str, FieldValue] | None = None,
-) -> RestoreNote | Disbelief:
+) -> RestoreNote | CopiedNote | Disbelief:
     """Parse and check a note.
 
     Args:
@@ -130,9 +167,15 @@ def read_note(
         wire = _decoder.decode(raw)
     except msgspec.DecodeError as error:
         return Disbelief(raw=raw, why=f"the restore annotation cannot be read: {error}")
-    doubt = _misplaced(wire, object_uid, space_uid) or _implausible(wire, kind, recorded or {})
+    doubt = _malformed(wire) or _implausible(wire, kind, recorded or {})
     if doubt is not None:
         return Disbelief(raw=raw, why=doubt)
+    note = _note_of(wire)
+    foreign = _misplaced(wire, object_uid, space_uid)
+    return note if foreign is None else CopiedNote(note=note, why=foreign)
+
+
+def _note_of(wire: _Note) -> RestoreNote:
     return RestoreNote(
         space_uid=wire.space,
         epoch=wire.epoch,
@@ -149,12 +192,15 @@ def read_note(
             )
             for o in wire.owners
         ),
+        witness=None
+        if wire.witness is None
+        else Witness(applied=wire.witness.applied, written=wire.witness.written),
     )
 
 
 def note_on(
     live: JsonObject, *, kind: WorkloadKind, space_uid: str, entry: Entry | None = None
-) -> RestoreNote | Disbelief | None:
+) -> RestoreNote | CopiedNote | Disbelief | None:
     """The note on a live object, checked; None where there is none."""
     raw = raw_note(live)
     if raw is None:
@@ -168,16 +214,21 @@ def note_on(
     )
 
 
-def _misplaced(wire: _Note, object_uid: str, space_uid: str) -> str | None:
-    """Why a note is not one of ours for this very object, or None."""
+def _malformed(wire: _Note) -> str | None:
+    """Why a note cannot be one of ours, or None."""
     if wire.v != _FORMAT:
         return f"the restore annotation has format {wire.v}, expected {_FORMAT}"
+    if not 1 <= wire.epoch <= MAX_EPOCH:
+        return f"the restore annotation has epoch {wire.epoch}"
+    return None
+
+
+def _misplaced(wire: _Note, object_uid: str, space_uid: str) -> str | None:
+    """Whose note it is, if not this very object's, or None."""
     if wire.uid != object_uid:
         return f"the restore annotation belongs to an object with uid {wire.uid}"
     if wire.space != space_uid:
         return f"the restore annotation belongs to a Space with uid {wire.space}"
-    if wire.epoch < 1:
-        return f"the restore annotation has epoch {wire.epoch}"
     return None
 
 

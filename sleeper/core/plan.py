@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from sleeper.core import jsonpatch
+from sleeper.core.authorship import witness
 from sleeper.core.jsonpatch import ABSENT, JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
 from sleeper.core.names import EPOCH, WAVE
 from sleeper.core.notes import (
+    MAX_EPOCH,
     NOTE_POINTER,
     RestoreNote,
     encode_note,
@@ -30,8 +33,8 @@ from sleeper.core.workloads.base import ready_replicas
 
 _ANNOTATIONS = "/metadata/annotations"
 
-_EPOCH_DIGITS = 15
-"""Digits that an epoch may have: more than there will ever be sleeps, fewer than 64 bits hold."""
+_MOST_AHEAD_MS = 24 * 60 * 60 * 1000
+"""How far the epoch on a namespace may be ahead of the clock; its owner may have written it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +91,28 @@ def waves(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], ...]:
     return tuple(tuple(group) for _, group in groupby(ordered, key=lambda e: e.wave))
 
 
-def next_epoch(
-    namespace: Namespace, records: Iterable[SleepRecord], notes: Iterable[RestoreNote]
-) -> int:
-    """One more than the largest epoch of all copies, so that no epoch is ever used twice."""
-    known = [epoch_of(namespace)]
-    known += [record.epoch for record in records if record.space_uid == namespace.metadata.uid]
-    known += [note.epoch for note in notes if note.space_uid == namespace.metadata.uid]
-    return max(known) + 1
+def next_epoch(namespace: Namespace, records: Iterable[SleepRecord], now: datetime) -> int:
+    """A number that no sleep of the Space has had, larger than that of every earlier one.
+
+    It is the present time in milliseconds, so that it is new also where every copy of the earlier
+    ones is gone or was forged, and one more than the largest copy where the clock was set back.
+    """
+    known = [record.epoch for record in records if record.space_uid == namespace.metadata.uid]
+    present = int(now.timestamp() * 1000)
+    annotated = epoch_of(namespace)
+    if annotated < present + _MOST_AHEAD_MS:
+        known.append(annotated)
+    return max([present, *(epoch + 1 for epoch in known)])
 
 
 def epoch_of(namespace: Namespace) -> int:
     """The epoch on a namespace; 0 if there is none that can be read or believed."""
     annotated = namespace.metadata.annotation(EPOCH) or ""
-    return int(annotated) if annotated.isdecimal() and len(annotated) <= _EPOCH_DIGITS else 0
+    if not (
+        annotated.isascii() and annotated.isdecimal() and len(annotated) <= len(str(MAX_EPOCH))
+    ):
+        return 0
+    return int(annotated)
 
 
 def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:
@@ -111,7 +122,19 @@ def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | Non
         return None
     meta = live["metadata"]
     ref = ObjectRef(kind=kind.kind, name=meta["name"], uid=meta["uid"])
-    return Entry(ref=ref, fields=fields, wave=wave, was_ready=ready_replicas(live))
+    return Entry(
+        ref=ref,
+        fields=fields,
+        wave=wave,
+        was_ready=ready_replicas(live),
+        slept_from=generation_of(live),
+    )
+
+
+def generation_of(live: JsonObject) -> int:
+    """``metadata.generation``; 0 where there is none."""
+    found = resolve(live, "/metadata/generation")
+    return found if isinstance(found, int) else 0
 
 
 def sleep_step(
@@ -125,8 +148,9 @@ def sleep_step(
         space_uid: uid of the namespace.
         epoch: number of this sleep.
         untouched: no sleep patch for this object has been sent since the record was created, for
-            sure. Only then is a field at its sleep value the owner's doing; otherwise it may be
-            ours with the annotation stripped, and its recorded original value is kept.
+            sure. Then a field at its sleep value is its owner's doing, and so it is where somebody
+            holds the field. Otherwise it is ours with the annotation stripped, and its recorded
+            original value is kept.
     """
     kind = KINDS[entry.ref.kind]
     if (left := left_alone(live, entry.ref)) is not None:
@@ -134,9 +158,13 @@ def sleep_step(
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
     if isinstance(note, RestoreNote):
         return _after_patch(live, kind=kind, note=note, entry=entry, epoch=epoch)
-    fields = _originals(live, kind, kept={} if untouched else entry.fields)
-    if fields != entry.fields:
-        return Amend(entry=replace(entry, fields=fields))
+    generation = generation_of(live)
+    kept: Mapping[str, FieldValue] = {}
+    if not untouched:
+        kept = {path: v for path, v in entry.fields.items() if not owners_of(live, (path,))}
+    fields = _originals(live, kind, kept=kept)
+    if fields != entry.fields or (fields and generation != entry.slept_from):
+        return Amend(entry=replace(entry, fields=fields, slept_from=generation))
     if not fields:
         return Settled()
     return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
@@ -210,10 +238,19 @@ def _after_patch(
         if switch is not None and switch.read(live) != switch.asleep(original):
             message = f"{name} was changed by its owner at {path} while it was falling asleep"
             return Left(why=WhyLeft.OWNER_CHANGED, message=message)
-    ops = disown_ops(live, note.owners)
+    return disown_step(live)
+
+
+def disown_step(live: JsonObject) -> Patch | Settled:
+    """Our ownership goes, and nothing else; nobody holds the turned fields while it sleeps.
+
+    So whoever holds one later has written it since (:mod:`sleeper.core.authorship`).
+    """
+    ops = disown_ops(live, ())
     if not ops:
         return Settled()
-    return Patch(purpose=PatchPurpose.DISOWN, ops=(*own_note(live), *ops))
+    before = (jsonpatch.test("/metadata/uid", resolve(live, "/metadata/uid")),)
+    return Patch(purpose=PatchPurpose.DISOWN, ops=(*before, *ops))
 
 
 def own_note(live: JsonObject) -> tuple[JsonOp, ...]:
@@ -233,10 +270,11 @@ def _sleep_patch(
         uid=entry.ref.uid,
         fields=entry.fields,
         owners=owners_of(live, entry.fields),
+        witness=witness(live, entry.fields),
     )
     before: list[JsonOp] = [
         jsonpatch.test("/metadata/uid", entry.ref.uid),
-        jsonpatch.test("/metadata/generation", resolve(live, "/metadata/generation")),
+        jsonpatch.test("/metadata/generation", entry.slept_from),
     ]
     change: list[JsonOp] = []
     for path, original in entry.fields.items():

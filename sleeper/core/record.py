@@ -9,7 +9,7 @@ right type and a plausible size are ever believed (tenants can forge annotations
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sleeper.core.power import PowerState
@@ -37,12 +37,19 @@ class Entry:
         fields: JSON pointer → original value, only of the fields that sleep changes.
         wave: its start order.
         was_ready: how many of its Pods were Ready before the sleep; None: not known.
+        slept_from: ``metadata.generation`` at which these values were read. A sleep patch tests
+            it, and it is on record before such a patch is sent: once the object is past it, none
+            can land any more. 0: not known.
+        back_at: generation at which a wake left the object behind as it was; None: not yet. From
+            then on it is its owner's alone.
     """
 
     ref: ObjectRef
     fields: Mapping[str, FieldValue]
     wave: int = 0
     was_ready: int | None = None
+    slept_from: int = 0
+    back_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +90,11 @@ class SleepRecord:
     wake_reason: Reason | None = None
     wake_started_at: datetime | None = None
     complete: bool = True
+
+    def marked(self, back_at: Mapping[str, int]) -> SleepRecord:
+        """The record with entries marked as brought back: uid → generation."""
+        entries = tuple(
+            replace(entry, back_at=back_at[entry.ref.uid]) if entry.ref.uid in back_at else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=entries)

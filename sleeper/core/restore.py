@@ -1,21 +1,47 @@
 """Waking: the next step that brings one object back, and when its owner wants the Space up. Pure.
 
-A wake visits every recorded object, touched or not. Where the sleep patch never arrived it may
-still be on its way, so the object is *fenced*: it gets a note and a new generation, which the
-sleep patch tests. From then on it is treated like any sleeping object.
+A wake visits every recorded object, touched or not. What it finds decides:
+
+- **A note of this sleep**: what is still at its sleeping value, and not by its owner's own word
+  (:mod:`sleeper.core.authorship`), goes back; then note and ownership go.
+- **No note, at the generation that the sleep patch tests**: the patch never arrived and may still
+  be on its way. The object is *fenced*: it gets a note and a new generation, and no field that
+  anybody would notice, so the patch fails. From then on it is treated like any sleeping object.
+- **No note, past that generation**: no sleep patch can land any more. A field at its sleeping value
+  that somebody holds is its owner's; one that nobody holds was ours, its note was stripped, and the
+  record brings it back.
+
+A note of another sleep of the Space says nothing where there is a record: uid *and* epoch count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sleeper.core import jsonpatch
-from sleeper.core.jsonpatch import JsonObject, JsonOp
+from sleeper.core.authorship import set_since, witness
+from sleeper.core.jsonpatch import JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
 from sleeper.core.names import RESTORE
-from sleeper.core.notes import NOTE_POINTER, Disbelief, RestoreNote, note_on, read_note
+from sleeper.core.notes import (
+    NOTE_POINTER,
+    CopiedNote,
+    Disbelief,
+    RestoreNote,
+    note_on,
+    read_note,
+)
 from sleeper.core.objects import KubeObject, SpaceObjects
-from sleeper.core.plan import as_json, left_alone, note_ops, own_note, put, sleepable
+from sleeper.core.plan import (
+    as_json,
+    generation_of,
+    left_alone,
+    note_ops,
+    own_note,
+    put,
+    sleepable,
+)
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
@@ -30,7 +56,6 @@ def wake_step(
     entry: Entry | None,
     space_uid: str,
     epoch: int,
-    fenced: bool,
     untouched: bool = False,
 ) -> Step:
     """The next step that brings one object back.
@@ -41,34 +66,66 @@ def wake_step(
         entry: its entry in the record; None for a note without a record.
         space_uid: uid of the namespace.
         epoch: the sleep that is over; a note of a later one is left alone.
-        fenced: no sleep patch of this sleep can land on the object any more: this flight has seen
-            it carry a note.
-        untouched: no sleep patch of this sleep ever reached the object or can still reach it, or
-            it has been brought back already. Without a note it is then as its owner wants it,
-            also at zero.
+        untouched: no sleep patch of this sleep ever reached the object or can still reach it.
+            Without a note it is then as its owner wants it, also at zero.
     """
     if (left := left_alone(live, ref)) is not None:
         return left
     kind = KINDS[ref.kind]
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
-    if not isinstance(note, RestoreNote):
-        if untouched or _needs_nothing(live, kind, entry, fenced=fenced):
-            return Settled()
-        assert entry is not None
-        return _fence(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
-    if note.epoch > epoch:
-        message = f"{ref.kind}/{ref.name} belongs to sleep {note.epoch}, later than {epoch}"
-        return Left(why=WhyLeft.OTHER_EPOCH, message=message)
-    turned = _asleep_fields(live, kind, note.fields)
-    if turned:
-        before: list[JsonOp] = [*own_note(live)]
-        change: list[JsonOp] = []
-        for path, (current, original) in turned.items():
-            before.append(jsonpatch.test(path, current))
-            change.append(put(path, current=current, wanted=original))
-        return Patch(purpose=PatchPurpose.RESTORE, ops=(*before, *change))
-    ops = (*own_note(live), jsonpatch.remove(NOTE_POINTER), *disown_ops(live, note.owners))
-    return Patch(purpose=PatchPurpose.RELEASE, ops=ops)
+    if isinstance(note, RestoreNote):
+        if note.epoch > epoch:
+            message = f"{ref.kind}/{ref.name} belongs to sleep {note.epoch}, later than {epoch}"
+            return Left(why=WhyLeft.OTHER_EPOCH, message=message)
+        if note.epoch == epoch or entry is None:
+            return _undo(live, kind=kind, ref=ref, note=note)
+    if entry is None or not entry.fields or untouched or entry.back_at is not None:
+        return Settled()
+    fields = _stripped(live, kind, entry)
+    if not fields and generation_of(live) != entry.slept_from:
+        return Settled()
+    return _fence(live, kind=kind, ref=ref, fields=fields, space_uid=space_uid, epoch=epoch)
+
+
+def _stripped(live: JsonObject, kind: WorkloadKind, entry: Entry) -> dict[str, FieldValue]:
+    """The recorded fields that are still ours although the note was stripped."""
+    return {
+        path: original
+        for path, (_, original) in _asleep_fields(live, kind, entry.fields).items()
+        if not owners_of(live, (path,))
+    }
+
+
+def adopt_step(live: JsonObject, *, ref: ObjectRef, space_uid: str, epoch: int) -> Step:
+    """The next step that brings an object back by a note that was written for another one.
+
+    The note becomes the object's own first, so that a kill in between leaves a late write like any
+    other.
+
+    Args:
+        live: the object as the API server just returned it.
+        ref: which object it has to be.
+        space_uid: uid of its namespace.
+        epoch: the sleep that the note is to count to.
+    """
+    if (left := left_alone(live, ref)) is not None:
+        return left
+    kind = KINDS[ref.kind]
+    found = note_on(live, kind=kind, space_uid=space_uid)
+    if not isinstance(found, CopiedNote):
+        return wake_step(live, ref=ref, entry=None, space_uid=space_uid, epoch=epoch)
+    turned = _asleep_fields(live, kind, found.note.fields)
+    note = RestoreNote(
+        space_uid=space_uid,
+        epoch=epoch,
+        uid=ref.uid,
+        fields={path: original for path, (_, original) in turned.items()},
+        owners=owners_of(live, turned),
+    )
+    before = [jsonpatch.test("/metadata/uid", ref.uid)]
+    before += [jsonpatch.test(path, current) for path, (current, _) in turned.items()]
+    note_before, note_change = note_ops(live, note)
+    return Patch(purpose=PatchPurpose.ADOPT, ops=(*before, *note_before, *note_change))
 
 
 def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str] | None:
@@ -96,12 +153,27 @@ def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str]
 
 def notes_in(objects: SpaceObjects) -> tuple[tuple[ObjectRef, RestoreNote], ...]:
     """The restore notes on the objects of a Space that are believed."""
-    return tuple((ref, note) for ref, note in _notes(objects) if isinstance(note, RestoreNote))
+    return tuple((ref, note) for _, ref, note in _notes(objects) if isinstance(note, RestoreNote))
+
+
+def copied_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, CopiedNote], ...]:
+    """The notes that were written for another object, on workloads at zero that nobody manages.
+
+    Where another controller manages the workload, it copied the annotation; its replicas are that
+    controller's.
+    """
+    return tuple(
+        (ref, note)
+        for obj, ref, note in _notes(objects)
+        if isinstance(note, CopiedNote)
+        and KINDS[ref.kind].is_at_zero(as_json(obj))
+        and not obj.metadata.owner_references
+    )
 
 
 def forged_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, Disbelief], ...]:
     """The restore notes on the objects of a Space that are not believed, with why."""
-    return tuple((ref, note) for ref, note in _notes(objects) if isinstance(note, Disbelief))
+    return tuple((ref, note) for _, ref, note in _notes(objects) if isinstance(note, Disbelief))
 
 
 def late_notes(
@@ -118,7 +190,9 @@ def late_notes(
     )
 
 
-def _notes(objects: SpaceObjects) -> Iterator[tuple[ObjectRef, RestoreNote | Disbelief]]:
+def _notes(
+    objects: SpaceObjects,
+) -> Iterator[tuple[KubeObject, ObjectRef, RestoreNote | CopiedNote | Disbelief]]:
     space_uid = objects.namespace.metadata.uid
     for kind in KINDS.values():
         for obj in kind.select(objects):
@@ -126,7 +200,7 @@ def _notes(objects: SpaceObjects) -> Iterator[tuple[ObjectRef, RestoreNote | Dis
             raw = meta.annotation(RESTORE)
             if raw is not None:
                 note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
-                yield ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid), note
+                yield obj, ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid), note
 
 
 def _typed(objects: SpaceObjects, kind: WorkloadKind, ref: ObjectRef) -> KubeObject:
@@ -139,6 +213,48 @@ def _by(obj: KubeObject) -> str:
     if not writers:
         return ""
     return f" (last written by {max(writers, key=lambda m: m.time or '').manager})"
+
+
+def _undo(live: JsonObject, *, kind: WorkloadKind, ref: ObjectRef, note: RestoreNote) -> Patch:
+    """Turn back what is ours; where nothing is left to turn, take note and ownership away."""
+    turned = _asleep_fields(live, kind, note.fields)
+    kept = {
+        path: f"{who} wrote it meanwhile"
+        for path in turned
+        if (who := _whose(live, kind, path, note)) is not None
+    }
+    for path in kept:
+        del turned[path]
+    if kind.replicas.pointer not in turned and kind.is_at_zero(live):
+        # A guard protects what no Pod uses now; it goes back only together with replicas.
+        for guard in kind.guards:
+            if turned.pop(guard.pointer, None) is not None:
+                kept[guard.pointer] = "it stays at zero"
+    if turned:
+        before: list[JsonOp] = [*own_note(live)]
+        change: list[JsonOp] = []
+        for path, (current, original) in turned.items():
+            before.append(jsonpatch.test(path, current))
+            change.append(put(path, current=current, wanted=original))
+        return Patch(purpose=PatchPurpose.RESTORE, ops=(*before, *change))
+    ops = (*own_note(live), jsonpatch.remove(NOTE_POINTER), *disown_ops(live, note.owners))
+    sentences = tuple(
+        f"{ref.kind}/{ref.name} keeps {path.rsplit('/', 1)[-1]} {resolve(live, path)} "
+        f"(it was {note.fields[path]}): {why}"
+        for path, why in kept.items()
+    )
+    return Patch(purpose=PatchPurpose.RELEASE, ops=ops, kept=sentences)
+
+
+def _whose(live: JsonObject, kind: WorkloadKind, path: str, note: RestoreNote) -> str | None:
+    if note.witness is None:
+        return None
+    return set_since(live, path, note.witness, cautious=_is_cautious(kind, path))
+
+
+def _is_cautious(kind: WorkloadKind, path: str) -> bool:
+    switch = kind.switch(path)
+    return switch is not None and switch.cautious
 
 
 def _asleep_fields(
@@ -159,32 +275,43 @@ def _asleep_fields(
     return found
 
 
-def _needs_nothing(
-    live: JsonObject, kind: WorkloadKind, entry: Entry | None, *, fenced: bool
-) -> bool:
-    """Whether an object without a note of ours is as it was, and surely stays so."""
-    if entry is None or not entry.fields:
-        return True
-    return fenced and not _asleep_fields(live, kind, entry.fields)
-
-
 def _fence(
-    live: JsonObject, *, kind: WorkloadKind, entry: Entry, space_uid: str, epoch: int
+    live: JsonObject,
+    *,
+    kind: WorkloadKind,
+    ref: ObjectRef,
+    fields: Mapping[str, FieldValue],
+    space_uid: str,
+    epoch: int,
 ) -> Patch:
-    fields = dict(entry.fields)
+    """A note and a new generation.
+
+    It carries no field but those that are at their sleeping value, and tests all that it assumes:
+    held back, it fails on whatever its owner does meanwhile.
+    """
+    noted = dict(fields)
     change: list[JsonOp] = []
-    before = [jsonpatch.test("/metadata/uid", entry.ref.uid)]
+    before = [
+        jsonpatch.test("/metadata/uid", ref.uid),
+        jsonpatch.test("/metadata/generation", generation_of(live)),
+    ]
+    for path in fields:
+        switch = kind.switch(path)
+        assert switch is not None, path
+        before.append(jsonpatch.test(path, switch.read(live)))
     if kind.fence is not None:
         path, current = kind.fence.pointer, kind.fence.read(live)
-        fields[path] = current
+        noted[path] = current
         before.append(jsonpatch.test(path, current))
         change.append(put(path, current=current, wanted=kind.fence.asleep(current)))
     note = RestoreNote(
         space_uid=space_uid,
         epoch=epoch,
-        uid=entry.ref.uid,
-        fields=fields,
-        owners=owners_of(live, fields),
+        uid=ref.uid,
+        fields=noted,
+        owners=owners_of(live, noted),
+        # What was written before the sleep is not known any more: a cautious field stays as it is.
+        witness=replace(witness(live, noted), written=""),
     )
     note_before, note_change = note_ops(live, note)
     return Patch(purpose=PatchPurpose.FENCE, ops=(*before, *note_before, *change, *note_change))

@@ -21,15 +21,23 @@ class PatchPurpose(StrEnum):
     FENCE = "fence"  # a new generation, so that a late sleep patch fails
     RESTORE = "restore"  # the original values
     RELEASE = "release"  # the restore annotation and our ownership
+    ADOPT = "adopt"  # a copied restore annotation becomes the object's own
     DISOWN = "disown"  # our ownership alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """Send this patch. It begins with its preconditions."""
+    """Send this patch. It begins with its preconditions.
+
+    Attributes:
+        purpose: what it is for.
+        ops: preconditions and operations.
+        kept: sentences on what it leaves at its sleeping value, because that is its owner's word.
+    """
 
     purpose: PatchPurpose
     ops: tuple[JsonOp, ...]
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,8 @@ _ENTRY: Final = _object(
         "uid": _string("Uid of the workload; another object of the same name is left alone."),
         "wave": _integer("Start order.", minimum=-(2**31)),
         "wasReady": _integer("Pods that were Ready before the sleep; waking waits for no more."),
+        "sleptFrom": _integer("Generation at which the values were read; a sleep patch tests it."),
+        "backAt": _integer("Generation at which a wake left it as it was; from then on not ours."),
         "fields": {
             "type": "object",
             "description": "JSON pointer → original value as a JSON text; `null`: it was absent.",

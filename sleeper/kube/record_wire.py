@@ -31,7 +31,7 @@ KIND: Final = "SleepRecord"
 PLURAL: Final = "sleeprecords"
 
 
-class WireEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class WireEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One workload; ``fields`` maps JSON pointers to the original values as JSON texts."""
 
     kind: str
@@ -39,7 +39,9 @@ class WireEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     uid: str
     fields: dict[str, str]
     wave: int = 0
-    was_ready: int | msgspec.UnsetType = msgspec.field(name="wasReady", default=msgspec.UNSET)
+    was_ready: int | None = None
+    slept_from: int = 0
+    back_at: int | None = None
 
 
 class WireFreed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -92,9 +94,14 @@ def chunk_count(record: SleepRecord) -> int:
     return max(1, -(-len(record.entries) // ENTRIES_PER_CHUNK))
 
 
-def chunk_entries(record: SleepRecord, chunk: int) -> list[WireEntry]:
-    """The entries of one chunk."""
+def entries_of_chunk(record: SleepRecord, chunk: int) -> tuple[Entry, ...]:
+    """The entries of one chunk, in their order."""
     begin = chunk * ENTRIES_PER_CHUNK
+    return record.entries[begin : begin + ENTRIES_PER_CHUNK]
+
+
+def chunk_entries(record: SleepRecord, chunk: int) -> list[WireEntry]:
+    """The entries of one chunk as they are stored."""
     return [
         WireEntry(
             kind=entry.ref.kind,
@@ -102,9 +109,11 @@ def chunk_entries(record: SleepRecord, chunk: int) -> list[WireEntry]:
             uid=entry.ref.uid,
             fields={path: _json(value) for path, value in entry.fields.items()},
             wave=entry.wave,
-            was_ready=msgspec.UNSET if entry.was_ready is None else entry.was_ready,
+            was_ready=entry.was_ready,
+            slept_from=entry.slept_from,
+            back_at=entry.back_at,
         )
-        for entry in record.entries[begin : begin + ENTRIES_PER_CHUNK]
+        for entry in entries_of_chunk(record, chunk)
     ]
 
 
@@ -200,7 +209,9 @@ def _entry(wire: WireEntry) -> Entry:
         ref=ObjectRef(kind=wire.kind, name=wire.name, uid=wire.uid),
         fields=fields,
         wave=wire.wave,
-        was_ready=None if wire.was_ready is msgspec.UNSET else wire.was_ready,
+        was_ready=wire.was_ready,
+        slept_from=wire.slept_from,
+        back_at=wire.back_at,
     )
 
 

@@ -34,6 +34,7 @@ from sleeper.kube.record_wire import (
     chunk_count,
     chunk_entries,
     chunk_name,
+    entries_of_chunk,
     to_objects,
     to_record,
     to_status,
@@ -183,6 +184,27 @@ class RecordStore:
             if chunk == 0:
                 ops.insert(0, test("/status/phase", record.phase))
             self._cache.learn(await self._patch(record, chunk, ops))
+
+    async def mark_back(self, record: SleepRecord, back_at: Mapping[str, int]) -> SleepRecord:
+        """Note of entries, by uid of their objects, at which generation they were left behind.
+
+        Only these members are written, so replicas that wake the same Space lose none of each
+        other's marks.
+
+        Raises:
+            TestFailed: an entry is not where it was when the record was read.
+            NotFound: it is gone.
+        """
+        for chunk in range(chunk_count(record)):
+            ops: list[JsonOp] = []
+            for place, entry in enumerate(entries_of_chunk(record, chunk)):
+                if entry.ref.uid in back_at:
+                    root = f"/spec/entries/{place}"
+                    ops.append(test(f"{root}/uid", entry.ref.uid))
+                    ops.append(add(f"{root}/backAt", back_at[entry.ref.uid]))
+            if ops:
+                self._cache.learn(await self._patch(record, chunk, ops))
+        return record.marked(back_at)
 
     async def set_phase(
         self,

@@ -38,6 +38,9 @@ class Content:
     async def amend(self, entry: Entry) -> bool:
         raise AssertionError(entry)
 
+    async def may_send(self, patch: Patch) -> bool:
+        raise AssertionError(patch)
+
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:
         raise AssertionError(patch)
 

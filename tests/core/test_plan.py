@@ -9,12 +9,11 @@ import msgspec
 import pytest
 
 from sleeper.core.names import EPOCH
-from sleeper.core.notes import RestoreNote
 from sleeper.core.objects import Namespace, SpaceObjects, StatefulSet
 from sleeper.core.plan import entry_for, next_epoch, sleepable, waves
 from sleeper.core.record import Entry, ObjectRef
 from sleeper.core.workloads import KINDS
-from tests.core.test_restore import deployment, record, space
+from tests.core.test_restore import NOW, deployment, record, space
 
 
 def namespace(**annotations: str) -> Namespace:
@@ -76,14 +75,36 @@ def test_waves_are_in_start_order_and_an_unreadable_one_counts_as_zero() -> None
     assert sleepable(odd)[0].wave == 0
 
 
-def test_an_epoch_is_larger_than_every_copy_of_an_earlier_one() -> None:
-    note = RestoreNote(space_uid="space", epoch=11, uid="web", fields={})
-    assert next_epoch(namespace(), (), ()) == 1
-    assert next_epoch(namespace(**{EPOCH: "5"}), (), ()) == 6
-    assert next_epoch(namespace(**{EPOCH: "5"}), (record(epoch=8),), ()) == 9
-    assert next_epoch(namespace(**{EPOCH: "5"}), (record(epoch=8),), (note,)) == 12
-    elsewhere = replace(record(epoch=90), space_uid="another")
-    assert next_epoch(namespace(**{EPOCH: "x"}), (elsewhere,), ()) == 1
+PRESENT = 1_795_262_400_000
+"""Milliseconds of NOW."""
+A_DAY = 24 * 60 * 60 * 1000
+
+
+@pytest.mark.parametrize(
+    ("annotated", "epoch"),
+    [
+        (None, PRESENT),
+        ("5", PRESENT),
+        ("x", PRESENT),
+        ("-1", PRESENT),
+        ("\N{SUPERSCRIPT TWO}", PRESENT),
+        (str(PRESENT + 60_000), PRESENT + 60_001),  # the clock was set back
+        (str(PRESENT + A_DAY), PRESENT),
+        ("9" * 15, PRESENT),
+        ("9" * 400, PRESENT),
+    ],
+)
+def test_an_epoch_is_new_whatever_became_of_the_copies_of_earlier_ones(
+    annotated: str | None, epoch: int
+) -> None:
+    found = namespace() if annotated is None else namespace(**{EPOCH: annotated})
+    assert next_epoch(found, (), NOW) == epoch
+
+
+def test_an_epoch_is_larger_than_that_of_every_record_of_the_space() -> None:
+    ahead = record(epoch=PRESENT + 3 * A_DAY)
+    assert next_epoch(namespace(), (ahead,), NOW) == PRESENT + 3 * A_DAY + 1
+    assert next_epoch(namespace(), (replace(ahead, space_uid="another"),), NOW) == PRESENT
 
 
 def test_a_stateful_set_is_found_beside_deployments() -> None:

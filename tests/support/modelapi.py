@@ -374,6 +374,18 @@ class ModelRecords:
 
         self._api._write("update record", write)
 
+    async def mark_back(self, record: SleepRecord, back_at: Mapping[str, int]) -> SleepRecord:
+        """Note which entries were brought back, at which generation."""
+
+        def write() -> SleepRecord:
+            stored = self._api.stored.get(record.epoch)
+            if stored is None:
+                raise NotFound("record", status=404)
+            self._api.stored[record.epoch] = stored.marked(back_at)
+            return record.marked(back_at)
+
+        return self._api._write("mark record", write)
+
     async def set_phase(
         self,
         record: SleepRecord,

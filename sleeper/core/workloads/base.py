@@ -29,12 +29,15 @@ class Switch:
         turns: whether sleep has to change this original value at all.
         plausible: whether a value found in a record or annotation may be written back;
             its second argument is the recorded value, None without a record.
+        cautious: its sleeping value is the safe one, its original may destroy data: waking turns
+            it back only where surely nobody but us has written the object since.
     """
 
     pointer: str
     asleep: Callable[[FieldValue], FieldValue]
     turns: Callable[[FieldValue], bool]
     plausible: Callable[[FieldValue, FieldValue], bool]
+    cautious: bool = False
 
     def read(self, live: JsonObject) -> FieldValue:
         """The field's value in ``live``; None where it is absent."""
@@ -72,6 +75,10 @@ class WorkloadKind:
     def path(self, namespace: str, name: str) -> str:
         """Absolute path of one object on the API server."""
         return f"/apis/{self.group_version}/namespaces/{namespace}/{self.plural}/{name}"
+
+    def is_at_zero(self, live: JsonObject) -> bool:
+        """Whether a live object wants no Pods."""
+        return not self.replicas.turns(self.replicas.read(live))
 
     @property
     def switches(self) -> tuple[Switch, ...]:

@@ -20,6 +20,7 @@ _WHEN_SCALED: Final = Switch(
     asleep=lambda _original: "Retain",
     turns=lambda original: original == "Delete",
     plausible=lambda value, _recorded: value in {"Delete", "Retain"},
+    cautious=True,
 )
 
 
