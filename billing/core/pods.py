@@ -77,6 +77,7 @@ class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resources: Resources | None = None
     node_name: str | None = None
     volumes: tuple[Volume, ...] | None = None
+    termination_grace_period_seconds: int | None = None
 
 
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -9,7 +9,7 @@ leave the rest to whoever goes on with the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -23,10 +23,19 @@ from sleeper.control.phases import move, publish, read_namespace, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.control.sleep_look import Attempts, SleepLook
 from sleeper.control.waking import Waking
+from sleeper.core.jsonpatch import JsonObject
 from sleeper.core.names import POWER_STATE
 from sleeper.core.objects import Pod, SpaceObjects
 from sleeper.core.ownership import live_pods
-from sleeper.core.plan import entry_for, epoch_of, next_epoch, sleepable, waves
+from sleeper.core.plan import (
+    Sleepable,
+    entry_for,
+    epoch_of,
+    left_busy,
+    next_epoch,
+    sleepable,
+    waves,
+)
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, SleepRecord
@@ -50,6 +59,7 @@ _UNDO_BECAUSE = {
     WhyLeft.UNSETTLED: Reason.WRITE_FAILED,
     WhyLeft.OWNER_CHANGED: Reason.OWNER_SCALED_UP,
     WhyLeft.OTHER_EPOCH: Reason.LATE_WRITE,
+    WhyLeft.BUSY: Reason.WORKLOAD_BUSY,
 }
 """Why an object that is left undoes the whole sleep. One that its owner deleted does not."""
 
@@ -134,7 +144,12 @@ class Sleep:
             await self._waking.undo_notes(self._space.name, self._space.uid, notes)
             message = "writes of a sleep that is over were found and undone first"
             return FlightResult(ok=False, reason=Reason.LATE_WRITE, message=message)
-        entries = await self._entries(objects)
+        found = await self._read(sleepable(objects))
+        for item, live in found:
+            if (busy := left_busy(live, item.kind)) is not None:
+                message = f"nothing was changed: {busy.message}"
+                return FlightResult(ok=False, reason=Reason.WORKLOAD_BUSY, message=message)
+        entries = _entries(found)
         if not entries:
             return FlightResult(
                 ok=False, reason=Reason.NOTHING_TO_SLEEP, message="nothing runs that could sleep"
@@ -157,9 +172,8 @@ class Sleep:
         await self._records.create(record)
         return await self._carry_out(record)
 
-    async def _entries(self, objects: SpaceObjects) -> tuple[Entry, ...]:
-        """Entries from the objects as they are in storage; the watched ones may be a moment old."""
-        wanted = sleepable(objects)
+    async def _read(self, wanted: Sequence[Sleepable]) -> list[tuple[Sleepable, JsonObject]]:
+        """Objects as they are in storage; the watched ones may be a moment old."""
         try:
             async with asyncio.TaskGroup() as group:
                 reads = [
@@ -171,12 +185,11 @@ class Sleep:
             if not isinstance(first, KubeError):
                 raise
             raise first from failed
-        found = (
-            entry_for(live, kind=item.kind, wave=item.wave)
+        return [
+            (item, live)
             for item, read in zip(wanted, reads, strict=True)
             if (live := read.result()) is not None
-        )
-        return tuple(entry for entry in found if entry is not None)
+        ]
 
     # -- the plan -------------------------------------------------------------------------------
 
@@ -342,6 +355,11 @@ class Sleep:
                 return False
             self._record = record
             return True
+
+
+def _entries(found: Iterable[tuple[Sleepable, JsonObject]]) -> tuple[Entry, ...]:
+    entries = (entry_for(live, kind=item.kind, wave=item.wave) for item, live in found)
+    return tuple(entry for entry in entries if entry is not None)
 
 
 class _PodList(msgspec.Struct, frozen=True):

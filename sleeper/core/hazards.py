@@ -27,9 +27,11 @@ from sleeper.core.objects import (
     StatefulSet,
 )
 from sleeper.core.owners import Owners
+from sleeper.core.plan import as_json
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.snapshot import Hazard
+from sleeper.core.workloads import KINDS
 
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
@@ -206,32 +208,37 @@ def _not_to_be_evicted(scene: _Scene) -> Iterator[Hazard]:
 
 
 def _busy(scene: _Scene) -> Iterator[Hazard]:
-    """StatefulSets in motion.
+    """Workloads between two revisions, and those whose owner holds roll-outs back.
 
-    One that is between two revisions and goes to zero has completed its roll-out, as far as its
-    controller can tell: a partition that held Pods at the old revision would be forgotten.
+    At zero no controller knows any more which Pods it had; see
+    :meth:`sleeper.core.workloads.WorkloadKind.busy`. A roll-out that is held back from now on would
+    reach every Pod of one that sleeps already.
     """
-    for stateful_set in scene.objects.stateful_sets:
-        meta, status = stateful_set.metadata, stateful_set.status
-        wanted = _replicas(stateful_set)
-        if not wanted or meta.uid in scene.recorded or scene.owners.excluded(stateful_set):
-            continue
-        if (status.observed_generation or 0) < meta.generation:
-            why = "its controller has not seen its last change yet"
-        elif (status.replicas or 0) != wanted:
-            why = f"it is scaling from {status.replicas or 0} to {wanted}"
-        elif (
-            status.current_revision != status.update_revision
-            and (status.updated_replicas or 0) != wanted
-        ):
-            why = f"{status.updated_replicas or 0} of {wanted} Pods are at its new revision"
+    for workload in _workloads(scene):
+        kind, live = KINDS[type(workload).__name__], as_json(workload)
+        recorded = workload.metadata.uid in scene.recorded
+        if recorded:
+            why = kind.held_back(live)
         else:
-            continue
-        yield Hazard(
-            reason=Reason.WORKLOAD_BUSY,
-            subject=_name(stateful_set),
-            message=f"{_name(stateful_set)} is busy: {why}",
-        )
+            why = kind.busy(live) or _several_revisions(scene, workload)
+        if why is not None:
+            yield Hazard(
+                reason=Reason.WORKLOAD_BUSY,
+                subject=_name(workload),
+                message=f"{_name(workload)} is busy: {why}",
+                wakes=recorded,
+            )
+
+
+def _several_revisions(scene: _Scene, workload: KubeObject) -> str | None:
+    """Several ReplicaSets of one Deployment that want Pods, whatever its status says of them."""
+    wanting = [
+        owned.metadata.name
+        for owned in scene.objects.replica_sets
+        if _replicas(owned)
+        and any(owner.uid == workload.metadata.uid for owner in scene.owners.chain(owned))
+    ]
+    return f"ReplicaSets {', '.join(wanting)} all want Pods" if len(wanting) > 1 else None
 
 
 def _asleep_by_another(scene: _Scene) -> Iterator[Hazard]:

@@ -85,9 +85,29 @@ class Pod(KubeObject, frozen=True, kw_only=True):
 
 
 class ScalableSpec(_Wire, frozen=True, kw_only=True):
-    """``spec`` of Deployment, ReplicaSet, ReplicationController."""
+    """``spec`` of ReplicaSet and ReplicationController."""
 
     replicas: int | None = None
+
+
+class TemplateSpec(_Wire, frozen=True, kw_only=True):
+    """``spec`` of a Pod template."""
+
+    termination_grace_period_seconds: int | None = None
+
+
+class PodTemplate(_Wire, frozen=True, kw_only=True):
+    """A Pod template."""
+
+    spec: TemplateSpec = msgspec.field(default_factory=TemplateSpec)
+
+
+class DeploymentSpec(_Wire, frozen=True, kw_only=True):
+    """``spec`` of a Deployment."""
+
+    replicas: int | None = None
+    paused: bool | None = None
+    template: PodTemplate = msgspec.field(default_factory=PodTemplate)
 
 
 class ScalableStatus(_Wire, frozen=True, kw_only=True):
@@ -103,7 +123,7 @@ class ScalableStatus(_Wire, frozen=True, kw_only=True):
 class Deployment(KubeObject, frozen=True, kw_only=True):
     """A Deployment."""
 
-    spec: ScalableSpec = msgspec.field(default_factory=ScalableSpec)
+    spec: DeploymentSpec = msgspec.field(default_factory=DeploymentSpec)
     status: ScalableStatus = msgspec.field(default_factory=ScalableStatus)
 
 
@@ -128,11 +148,26 @@ class ClaimRetention(_Wire, frozen=True, kw_only=True):
     when_deleted: str | None = None
 
 
+class RollingUpdate(_Wire, frozen=True, kw_only=True):
+    """``rollingUpdate`` of a StatefulSet's ``updateStrategy``."""
+
+    partition: int | None = None
+
+
+class UpdateStrategy(_Wire, frozen=True, kw_only=True):
+    """``updateStrategy`` of a StatefulSet."""
+
+    type: str | None = None
+    rolling_update: RollingUpdate | None = None
+
+
 class StatefulSetSpec(_Wire, frozen=True, kw_only=True):
     """``spec`` of a StatefulSet."""
 
     replicas: int | None = None
     persistent_volume_claim_retention_policy: ClaimRetention | None = None
+    update_strategy: UpdateStrategy | None = None
+    template: PodTemplate = msgspec.field(default_factory=PodTemplate)
 
 
 class StatefulSetStatus(_Wire, frozen=True, kw_only=True):

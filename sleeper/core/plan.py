@@ -158,6 +158,8 @@ def sleep_step(
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
     if isinstance(note, RestoreNote):
         return _after_patch(live, kind=kind, note=note, entry=entry, epoch=epoch)
+    if (busy := left_busy(live, kind)) is not None:
+        return busy
     generation = generation_of(live)
     kept: Mapping[str, FieldValue] = {}
     if not untouched:
@@ -168,6 +170,17 @@ def sleep_step(
     if not fields:
         return Settled()
     return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
+
+
+def left_busy(live: JsonObject, kind: WorkloadKind) -> Left | None:
+    """Why an object that runs must not be stopped now, or None.
+
+    Asked of the object as the API server has it, before the record and before the patch: the patch
+    tests the generation, so that no change of its owner's comes in between.
+    """
+    if (why := kind.busy(live)) is None:
+        return None
+    return Left(why=WhyLeft.BUSY, message=f"{kind.kind}/{live['metadata']['name']} is busy: {why}")
 
 
 def left_alone(live: JsonObject, ref: ObjectRef) -> Left | None:

@@ -91,7 +91,7 @@ MEANING: dict[Reason, str] = {
     Reason.AUTOSCALER: "An autoscaler is present; this kind is not handled yet.",
     Reason.OPERATOR_MANAGED: "A workload belongs to another controller that would revert us.",
     Reason.DO_NOT_EVICT: "A Pod is marked as not to be evicted.",
-    Reason.WORKLOAD_BUSY: "A StatefulSet is not up to date or is scaling.",
+    Reason.WORKLOAD_BUSY: "A workload is between two revisions or sizes, or holds roll-outs back.",
     Reason.ASLEEP_BY_ANOTHER: "Another tool holds a workload at zero; it is left alone.",
     Reason.EMPTY_DIR: "Its Pods have emptyDir volumes; sleeping empties them, as a roll-out does.",
     Reason.CLAIM_RETENTION: "Scaling down would delete its claims; sleeping switches that off.",

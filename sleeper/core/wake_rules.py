@@ -67,7 +67,10 @@ def _called_by_hazard(case: Case, sleep: Sleep) -> WakeCall | None:
             return None
         return WakeCall(hold.reason, f"{hold.message}.", until=hold.until)
     new = next((hazard for hazard in case.snapshot.hazards if hazard.wakes), None)
-    return None if new is None else WakeCall(Reason.NEW_WORKLOAD, f"{new.message}.")
+    if new is None:
+        return None
+    busy = new.reason is Reason.WORKLOAD_BUSY
+    return WakeCall(new.reason if busy else Reason.NEW_WORKLOAD, f"{new.message}.")
 
 
 def _called_by_hours(case: Case, _sleep: Sleep) -> WakeCall | None:

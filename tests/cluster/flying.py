@@ -42,9 +42,13 @@ class Deck:
     flights: Flights
 
     async def sleep(self, space: LiveSpace) -> Any:
-        """Sleep once the watched objects are up to date."""
-        live = await space.api.items(f"/apis/apps/v1/namespaces/{space.name}/deployments")
-        live += await space.api.items(f"/apis/apps/v1/namespaces/{space.name}/statefulsets")
+        """Sleep once the watched objects are up to date and their controllers at rest."""
+
+        async def at_rest() -> bool:
+            return all(map(_at_rest, await self._workloads(space)))
+
+        await eventually(at_rest, within=30, what="no workload is between two revisions or sizes")
+        live = await self._workloads(space)
 
         def watched() -> bool:
             seen = self.inventory.space(space.name)
@@ -68,9 +72,21 @@ class Deck:
         ref = SpaceRef(uid=space.uid, name=space.name, tenant="tenant-a")
         return await self.flights.sleep(ref, verdict)
 
+    async def _workloads(self, space: LiveSpace) -> list[dict[str, Any]]:
+        path = f"/apis/apps/v1/namespaces/{space.name}"
+        found = [await space.api.items(f"{path}/{kind}s") for kind in ("deployment", "statefulset")]
+        return found[0] + found[1]
+
     async def wake(self, space: LiveSpace) -> Any:
         """Wake."""
         return await self.flights.wake(space.uid, Reason.TOUCHED)
+
+
+def _at_rest(live: dict[str, Any]) -> bool:
+    wanted, status = live["spec"]["replicas"], live["status"]
+    counted = (status.get("replicas", 0), status.get("updatedReplicas", 0))
+    seen = status.get("observedGeneration") == live["metadata"]["generation"]
+    return seen and counted == (wanted, wanted)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from tests.control.deck import (
     SPACE,
     FixedClock,
     HeardEvents,
+    Killed,
     after_effect,
     essence,
     flights,
@@ -630,3 +631,48 @@ async def test_a_wake_waits_for_as_many_pods_as_were_ready_and_names_who_lacks_t
         True,
         "everything is back; not Ready yet: Deployment/web",
     )
+
+
+MOVING: Json = {"replicas": 4, "updatedReplicas": 1}
+"""What the controller says of a Deployment in the middle of a roll-out."""
+
+
+@pytest.mark.fault(1)
+async def test_a_workload_between_two_revisions_in_storage_is_not_put_to_sleep() -> None:
+    api = mixed_space()
+    before = essence(api)
+    api.reported["Deployment", "web"] = MOVING
+
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.WORKLOAD_BUSY
+    assert "Deployment/web is busy: 1 of 4 Pods are at its newest revision" in result.message
+    assert (essence(api), api.writes) == (before, [])
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_roll_out_that_begins_between_record_and_patch_undoes_the_sleep(
+    *, resumed: bool
+) -> None:
+    api = mixed_space()
+    before = essence(api)
+
+    def begins(name: str, write: Callable[[], Any]) -> Any:
+        done = write()
+        if name == "create record":
+            api.reported["Deployment", "web"] = MOVING
+            if resumed:
+                raise Killed
+        return done
+
+    api.fault = begins
+    if resumed:
+        await until_dead(flights(api).sleep(SPACE, IDLE))
+        assert api.stored
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.WORKLOAD_BUSY, result
+    assert "Deployment/web is busy" in result.message
+    assert essence(api) == before
+    assert api.stored == {}

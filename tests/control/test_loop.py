@@ -25,9 +25,10 @@ from sleeper.control.signals import ActivityListener, SignalBoard
 from sleeper.core import names
 from sleeper.core.objects import (
     Deployment,
+    DeploymentSpec,
     Metadata,
     Namespace,
-    ScalableSpec,
+    ScalableStatus,
     Service,
     ServiceSpec,
     SpaceObjects,
@@ -279,7 +280,8 @@ class World:
     def scale(self, name: str, replicas: int) -> None:
         web = Deployment(
             metadata=Metadata(name="web", namespace=name, uid=f"uid-{name}-web"),
-            spec=ScalableSpec(replicas=replicas),
+            spec=DeploymentSpec(replicas=replicas),
+            status=ScalableStatus(replicas=replicas, updated_replicas=replicas),
         )
         namespace = self.cluster.objects[name].namespace
         self.cluster.objects[name] = SpaceObjects(namespace=namespace, deployments=(web,))

@@ -66,9 +66,27 @@ def stateful_set(
     )
 
 
+def deployment(
+    name: str = "web",
+    *,
+    replicas: int = 1,
+    generation: int = 3,
+    spec: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    settled = {"observedGeneration": 3, "replicas": replicas, "updatedReplicas": replicas}
+    return thing(
+        name,
+        metadata={"generation": generation},
+        spec={"replicas": replicas} | (spec or {}),
+        status=settled | more.pop("status", {}),
+        **more,
+    )
+
+
 EXCLUDE = {"sleeper.dev/exclude": "true"}
 WEB = {
-    "deployments": [thing("web", spec={"replicas": 1})],
+    "deployments": [deployment()],
     "replica_sets": [thing("web-5d", owner="Deployment/web", spec={"replicas": 1})],
 }
 
@@ -81,6 +99,8 @@ def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard() -
     )
     assert find_hazards(objects) == ()
 
+
+PARTITIONED = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
 
 HOLDING = [
     ("a bare Pod", Reason.BARE_POD, "Pod/p", {"pods": [pod()]}),
@@ -143,7 +163,7 @@ HOLDING = [
         "an operator's Deployment",
         Reason.OPERATOR_MANAGED,
         "Deployment/web",
-        {"deployments": [thing("web", owner="Kafka/k")]},
+        {"deployments": [deployment(owner="Kafka/k")]},
     ),
     (
         "a Pod that must not be evicted",
@@ -190,6 +210,73 @@ HOLDING = [
         Reason.WORKLOAD_BUSY,
         "StatefulSet/db",
         {"stateful_sets": [stateful_set(updateRevision="db-2", updatedReplicas=1)]},
+    ),
+    (
+        "a StatefulSet that was rolled back and has a Pod left of the other revision",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(updatedReplicas=1)]},
+    ),
+    (
+        "a StatefulSet whose roll-outs stop at a partition",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(spec={"updateStrategy": PARTITIONED})]},
+    ),
+    (
+        "a StatefulSet whose Pods are replaced by hand",
+        Reason.WORKLOAD_BUSY,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set(spec={"updateStrategy": {"type": "OnDelete"}})]},
+    ),
+    (
+        "a Deployment whose controller lags",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [deployment(generation=4)]},
+    ),
+    (
+        "a Deployment without a status",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [thing("web")]},
+    ),
+    (
+        "a scaling Deployment",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [deployment(replicas=4, status={"replicas": 3, "updatedReplicas": 3})]},
+    ),
+    (
+        "a Deployment whose roll-out is stuck",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [deployment(replicas=3, status={"replicas": 4, "updatedReplicas": 1})]},
+    ),
+    (
+        "a Deployment whose Pods are all of an older template than it asks for",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [deployment(replicas=3, status={"updatedReplicas": 0})]},
+    ),
+    (
+        "a Deployment two of whose ReplicaSets want Pods",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {
+            "deployments": [deployment()],
+            "replica_sets": [
+                thing("web-1", owner="Deployment/web", spec={"replicas": 1}),
+                thing("web-2", owner="Deployment/web", spec={"replicas": 1}),
+                thing("web-3", owner="Deployment/web", spec={"replicas": 0}),
+            ],
+        },
+    ),
+    (
+        "a Deployment whose roll-outs are paused",
+        Reason.WORKLOAD_BUSY,
+        "Deployment/web",
+        {"deployments": [deployment(spec={"paused": True})]},
     ),
 ]
 
@@ -253,8 +340,11 @@ def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler()
                 )
             ],
         },
-        # OnDelete: its controller never calls a revision current, but every Pod is at the new one
+        # not all are Ready yet, so its controller calls the old revision current, but none is of it
         {"stateful_sets": [stateful_set(updateRevision="db-2")]},
+        {"stateful_sets": [stateful_set(replicas=0, spec={"updateStrategy": PARTITIONED})]},
+        {"stateful_sets": [stateful_set(spec={"updateStrategy": {"type": "RollingUpdate"}})]},
+        {"deployments": [deployment(replicas=0, spec={"paused": True})]},
     ],
 )
 def test_what_has_finished_or_stands_still_is_no_hazard(
@@ -275,9 +365,8 @@ def test_a_listed_owner_that_has_not_arrived_yet_holds_but_does_not_wake() -> No
     assert (foreign.holds, foreign.wakes) == (True, True)
 
 
-def test_what_our_own_sleep_sets_in_motion_is_not_busy() -> None:
-    moving = space(stateful_sets=[stateful_set(generation=4)])
-    record = SleepRecord(
+def asleep(kind: str, name: str) -> SleepRecord:
+    return SleepRecord(
         space_uid="5e1f",
         space_name="team-a-dev",
         tenant="team-a",
@@ -286,10 +375,40 @@ def test_what_our_own_sleep_sets_in_motion_is_not_busy() -> None:
         reason=Reason.IDLE,
         horizon=NOW,
         decided_at=NOW,
-        entries=(Entry(ref=ObjectRef(kind="StatefulSet", name="db", uid="uid-db"), fields={}),),
+        entries=(Entry(ref=ObjectRef(kind=kind, name=name, uid=f"uid-{name}"), fields={}),),
         freed=FreedRequests(cpu_millis=0, memory_bytes=0, pods=0),
     )
-    assert find_hazards(moving, record) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "groups"),
+    [
+        ("StatefulSet", "db", {"stateful_sets": [stateful_set(generation=4)]}),
+        ("Deployment", "web", {"deployments": [deployment(generation=4)]}),
+    ],
+)
+def test_what_our_own_sleep_sets_in_motion_is_not_busy(
+    kind: str, name: str, groups: dict[str, list[dict[str, Any]]]
+) -> None:
+    assert find_hazards(space(**groups), asleep(kind, name)) == ()
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize(
+    ("kind", "name", "groups"),
+    [
+        ("StatefulSet", "db", {"stateful_sets": [stateful_set(replicas=0, spec=strategy)]})
+        for strategy in ({"updateStrategy": PARTITIONED}, {"updateStrategy": {"type": "OnDelete"}})
+    ]
+    + [
+        ("Deployment", "web", {"deployments": [deployment(replicas=0, spec={"paused": True})]}),
+    ],
+)
+def test_a_sleeping_workload_whose_roll_outs_are_held_back_from_now_on_wakes(
+    kind: str, name: str, groups: dict[str, list[dict[str, Any]]]
+) -> None:
+    (found,) = find_hazards(space(**groups), asleep(kind, name))
+    assert (found.reason, found.holds, found.wakes) == (Reason.WORKLOAD_BUSY, True, True)
 
 
 def test_what_is_accepted_is_named_but_does_not_hold() -> None:

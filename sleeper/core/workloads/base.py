@@ -61,6 +61,8 @@ class WorkloadKind:
         select: the objects of this kind in a Space.
         ready: whether the wanted Pods of a live object are up, or as many of them as the second
             argument says, and its controller has seen its present generation.
+        held_back: how the owner keeps a roll-out of a live object from going its way by itself, as
+            half a sentence; None: they do not.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class WorkloadKind:
     fence: Switch | None = None
     select: Callable[[SpaceObjects], Iterable[KubeObject]]
     ready: Callable[[JsonObject, int | None], bool]
+    held_back: Callable[[JsonObject], str | None]
 
     def path(self, namespace: str, name: str) -> str:
         """Absolute path of one object on the API server."""
@@ -84,6 +87,17 @@ class WorkloadKind:
     def switches(self) -> tuple[Switch, ...]:
         """Every field that may stand in a record or restore annotation of this kind."""
         return (self.replicas, *self.guards, *((self.fence,) if self.fence else ()))
+
+    def busy(self, live: JsonObject) -> str | None:
+        """Why stopping a live object now could bring back another one, as half a sentence.
+
+        At zero no controller knows which Pods it had: one that is between two revisions comes
+        back whole at the newer one, and so does one whose template changes while it is at zero,
+        however its owner would have had that change held back.
+        """
+        if not wanted_replicas(live):
+            return None
+        return out_of_step(live) or self.held_back(live)
 
     def switch(self, pointer: str) -> Switch | None:
         """The switch of one field, or None: the field is none of our business."""
@@ -133,6 +147,17 @@ def ready_replicas(live: JsonObject) -> int:
 def is_observed(live: JsonObject) -> bool:
     """Whether the controller has seen the present generation."""
     return number(live, "/status/observedGeneration") >= number(live, "/metadata/generation")
+
+
+def out_of_step(live: JsonObject) -> str | None:
+    """How the Pods of a live object differ from what it asks for, by its controller's word."""
+    if not is_observed(live):
+        return "its controller has not seen its last change yet"
+    wanted, present = wanted_replicas(live), number(live, "/status/replicas")
+    updated = number(live, "/status/updatedReplicas")
+    if updated != present:
+        return f"{updated} of {present} Pods are at its newest revision"
+    return None if present == wanted else f"it is scaling from {present} to {wanted}"
 
 
 def pods_are_up(live: JsonObject, enough: int | None = None) -> bool:

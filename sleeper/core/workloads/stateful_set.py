@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from sleeper.core.jsonpatch import JsonObject, resolve
 from sleeper.core.record import FieldValue
 from sleeper.core.workloads.base import (
     Switch,
     WorkloadKind,
     is_count,
+    number,
     pods_are_up,
     replicas_switch,
 )
@@ -42,6 +44,16 @@ _HISTORY: Final = Switch(
     plausible=lambda value, _recorded: value is None or (is_count(value) and value <= _INT32_MAX),
 )
 
+
+def _held_back(live: JsonObject) -> str | None:
+    # At zero the controller calls every roll-out complete at once, before anybody can wake it, and
+    # with `OnDelete` a new Pod is always of the newest revision.
+    if resolve(live, "/spec/updateStrategy/type") == "OnDelete":
+        return "its Pods are replaced by hand (`OnDelete`)"
+    partition = number(live, "/spec/updateStrategy/rollingUpdate/partition")
+    return f"its roll-outs stop at Pod {partition} (`partition`)" if partition else None
+
+
 STATEFUL_SET: Final = WorkloadKind(
     kind="StatefulSet",
     group_version="apps/v1",
@@ -51,4 +63,5 @@ STATEFUL_SET: Final = WorkloadKind(
     fence=_HISTORY,
     select=lambda objects: objects.stateful_sets,
     ready=pods_are_up,
+    held_back=_held_back,
 )
