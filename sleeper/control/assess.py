@@ -16,6 +16,7 @@ from metrics.core.instants import parse, plus
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import SignalName, SignalView
 from sleeper.control.book import SpaceBook, SpacePage
+from sleeper.control.readings import Readings
 from sleeper.control.signals import SignalBoard
 from sleeper.core import names
 from sleeper.core.decide import decide
@@ -23,7 +24,7 @@ from sleeper.core.fights import fight
 from sleeper.core.hazards import find_hazards
 from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.plan import sleepable
-from sleeper.core.policy import Mode, PolicyDefaults, PolicyReading, read_policy
+from sleeper.core.policy import Mode, PolicyDefaults, PolicyReading
 from sleeper.core.power import PowerState, Sleep
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
@@ -32,7 +33,6 @@ from sleeper.core.routes import route_versions
 from sleeper.core.snapshot import Hazard, Snapshot
 from sleeper.core.space import misnamed, no_space_because, tenant_of
 from sleeper.core.verdict import Verdict
-from sleeper.core.workload_warnings import workload_warnings
 
 OVERDUE_GRACE: Final = timedelta(seconds=60)
 """How long after its deadline a sleep that nobody has ended is ended by any replica.
@@ -137,7 +137,7 @@ class Assessor:
         self._board = board
         self._book = book
         self._routes = routes
-        self._defaults = defaults
+        self._readings = Readings(defaults)
         self._protected_because = protected_because
         self._sleep_deadline = sleep_deadline
 
@@ -151,8 +151,7 @@ class Assessor:
         objects = self._inventory.space(name)
         if objects is None:
             return True
-        annotations = objects.namespace.metadata.annotations or {}
-        reading = read_policy(annotations, self._defaults, has_routes=False)
+        reading = self._readings.policy(objects.namespace, has_routes=False)
         return reading.policy.mode.value is Mode.OBSERVE
 
     def observe(
@@ -163,9 +162,11 @@ class Assessor:
         As :meth:`assess` otherwise; the assessment's page is the book's own.
         """
         seen = self._assess(name, now, views, self._book.page)
-        if seen is None and (objects := self._inventory.space(name)) is not None:
-            # Its use is not followed until it is a Space again.
-            self._book.forget(objects.namespace.metadata.uid)
+        if seen is None:
+            self._readings.forget(name)
+            if (objects := self._inventory.space(name)) is not None:
+                # Its use is not followed until it is a Space again.
+                self._book.forget(objects.namespace.metadata.uid)
         return seen
 
     def assess(self, name: str, now: datetime) -> Assessment | None:
@@ -195,10 +196,10 @@ class Assessor:
         space = space_ref(objects.namespace, record)
         routes = route_versions(objects)
         uncarried = self._routes.uncarried(objects) if self._routes is not None else ()
-        reading = read_policy(meta.annotations or {}, self._defaults, has_routes=bool(routes))
+        reading = self._readings.policy(objects.namespace, has_routes=bool(routes))
         if (note := misnamed(objects.namespace)) is not None:
             reading = replace(reading, problems=(note, *reading.problems))
-        if misread := workload_warnings(objects):
+        if misread := self._readings.on_workloads(objects):
             reading = replace(reading, warnings=(*reading.warnings, *misread))
         required = reading.policy.required_signals.value
         synced = self._inventory.synced  # half an inventory lacks routes

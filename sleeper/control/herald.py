@@ -7,8 +7,10 @@ until the notice has surely been written.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Final, Protocol
+from itertools import groupby
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -17,12 +19,13 @@ from sleeper.control.assess import Assessment
 from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
 from sleeper.core import names
 from sleeper.core.objects import Namespace, SpaceObjects
-from sleeper.core.policy import PolicyNote
+from sleeper.core.policy import LONGEST_SHOWN, PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
 from sleeper.core.space import misnamed
 from sleeper.core.verdict import Verdict
+from sleeper.core.workload_warnings import MOST_OBJECTS
 from sleeper.kube.errors import Conflict, KubeError
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,12 @@ All at once they would time out together in front of the connections, and again 
 
 _UNKNOWN_KEY: Final = "unknown"
 """Label of every key that is not ours: owners can invent keys without end, metrics must not."""
+
+
+_MOST_TOLD: Final = 16_384
+"""Spaces of which it is remembered what they were told; those told longest ago are told again."""
+
+T = TypeVar("T")
 
 
 class Events(Protocol):
@@ -62,8 +71,8 @@ class Herald:
         self._events = events
         self._recorder = recorder
         self._turns = asyncio.Semaphore(MOST_WRITES)
-        self._warned: dict[str, frozenset[PolicyNote]] = {}
-        self._fights: dict[str, str] = {}
+        self._warned: _Told[frozenset[PolicyNote]] = _Told()
+        self._fights: _Told[str] = _Told()
 
     async def give_notice(self, assessment: Assessment) -> bool:
         """Write Drowsy and the Event; True once the annotation has surely been written."""
@@ -111,7 +120,7 @@ class Herald:
         if verdict.reason is not Reason.CONFLICTING_WRITER:
             self._fights.pop(uid, None)
         elif self._fights.get(uid) != verdict.message:
-            self._fights[uid] = verdict.message
+            self._fights.keep(uid, verdict.message)
             log.warning("fight", space=namespace.metadata.name, detail=verdict.message)
             await self._events.record(
                 regarding=namespace,
@@ -139,16 +148,20 @@ class Herald:
         uid = namespace.metadata.uid
         before = self._warned.get(uid, frozenset())
         if notes:
-            self._warned[uid] = notes
+            self._warned.keep(uid, notes)
         else:
             self._warned.pop(uid, None)
-        for note in sorted(notes - before, key=str):
-            self._recorder.policy_problem(note.key if note.key in _KEYS else _UNKNOWN_KEY)
-            log.warning("annotation_unreadable", space=namespace.metadata.name, detail=str(note))
+        fresh = sorted(notes - before, key=lambda note: (note.on, str(note)))
+        for _, group in groupby(fresh, key=lambda note: note.on):  # one line and Event an object
+            about = tuple(group)
+            for note in about:
+                self._recorder.policy_problem(note.key if note.key in _KEYS else _UNKNOWN_KEY)
+            told = "; ".join(map(str, about))
+            log.warning("annotation_unreadable", space=namespace.metadata.name, detail=told)
             await self._events.record(
                 regarding=namespace,
                 reason=reason.value,
-                note=str(note),
+                note=told,
                 action="ReadPolicy",
                 type="Warning",
             )
@@ -178,8 +191,24 @@ class Herald:
         return True
 
 
+class _Told(OrderedDict[str, T]):
+    """What Spaces were told, by uid; a Space that is gone is forgotten in time."""
+
+    def keep(self, uid: str, what: T) -> None:
+        self[uid] = what
+        self.move_to_end(uid)
+        if len(self) > _MOST_TOLD:
+            self.popitem(last=False)
+
+
 def _forged(objects: SpaceObjects) -> Iterator[PolicyNote]:
     """Restore annotations that are not believed; nothing of them is ever applied."""
-    for ref, doubt in forged_notes(objects):
-        advice = f"on {ref.kind}/{ref.name} is not believed: {doubt.why}"
-        yield PolicyNote(key=names.RESTORE, value=doubt.raw, advice=advice)
+    forged = forged_notes(objects)
+    for number, (ref, doubt) in enumerate(forged[:MOST_OBJECTS], start=1):
+        name = f"{ref.kind}/{ref.name}"
+        advice = f"on {name} is not believed: {doubt.why}"
+        if number == MOST_OBJECTS < len(forged):
+            advice += f"; {len(forged) - number} more objects carry one that is not"
+        yield PolicyNote(
+            key=names.RESTORE, value=doubt.raw[: LONGEST_SHOWN + 1], advice=advice, on=name
+        )

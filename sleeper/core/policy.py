@@ -8,11 +8,12 @@ known, or stands where it has no effect, is a *warning*.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
+from heapq import nsmallest
 from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,15 @@ _UTC: Final = ZoneInfo("UTC")
 
 LONGEST_SHOWN: Final = 80
 """Characters of an unreadable value that are quoted: Events are short, and owners know theirs."""
+
+LONGEST_READ: Final = 1024
+"""Characters of a value that can be meant; a longer one is not even tried to be read."""
+
+MOST_UNKNOWN: Final = 3
+"""Keys of one object that are not known and are looked at; of the others only the number is told.
+
+Anybody who may edit an object can put ten thousand there, and each costs a search.
+"""
 
 _PREFIX: Final = f"{names.GROUP}/"
 _SPECS: Final = {spec.key: spec for spec in ANNOTATIONS}
@@ -133,11 +143,13 @@ class PolicyNote:
         key: the annotation's key.
         value: its value.
         advice: what was expected, as half a sentence.
+        on: ``Kind/name`` of the object that it stands on; empty for the namespace.
     """
 
     key: str
     value: str
     advice: str
+    on: str = ""
 
     @property
     def quoted(self) -> str:
@@ -176,16 +188,41 @@ def read_policy(
         defaults: the configuration's.
         has_routes: whether the Space has a route, so that ``traffic`` is required by default.
     """
-    ours = tuple(sorted((key, value) for key, value in annotations.items() if names.is_owners(key)))
-    return _read(ours, defaults, has_routes)
+    return _read(written_by_owner(annotations), defaults, has_routes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What an owner wrote on one object in annotations of our group, as far as it is looked at.
+
+    Attributes:
+        given: known keys, and the first few of the others, with their values.
+        further: how many more keys there are that are not known.
+    """
+
+    given: tuple[tuple[str, str], ...]
+    further: int = 0
+
+
+def written_by_owner(annotations: Mapping[str, str]) -> Written:
+    """The annotations of our group, without those that we write ourselves.
+
+    However many and however long they are, what is taken of them is little: known keys, a few of
+    the others, and of a value that is longer than any that can be read only so much that it shows.
+    """
+    ours = [key for key in annotations if names.is_owners(key)]
+    known = sorted(key for key in ours if key in _SPECS)
+    unknown = nsmallest(MOST_UNKNOWN, (key for key in ours if key not in _SPECS))
+    return Written(
+        given=tuple((key, annotations[key][: LONGEST_READ + 1]) for key in (*known, *unknown)),
+        further=len(ours) - len(known) - len(unknown),
+    )
 
 
 # Cached: most Spaces say the same or nothing, and annotations change more seldom than decisions.
-@lru_cache(maxsize=16_384)
-def _read(
-    ours: tuple[tuple[str, str], ...], defaults: PolicyDefaults, has_routes: bool
-) -> PolicyReading:
-    given = dict(ours)
+@lru_cache(maxsize=2048)
+def _read(ours: Written, defaults: PolicyDefaults, has_routes: bool) -> PolicyReading:
+    given = dict(ours.given)
     set_in = dict(defaults.set_in)
     problems: list[PolicyNote] = []
 
@@ -194,7 +231,7 @@ def _read(
         if text is None:
             return default
         try:
-            return Setting(value=read(text), source=Source.ANNOTATION)
+            return Setting(value=read(bounded(text)), source=Source.ANNOTATION)
         except ValueError as error:
             advice = unread(key)
             if isinstance(error, _ExplainedError):
@@ -230,12 +267,34 @@ def _read(
         required_signals=setting(names.REQUIRED_SIGNALS, _signals, required),
         excluded=setting(names.EXCLUDE, read_flag, built_in(False)),
     )
-    warnings = tuple(
-        warning
-        for key, value in ours
-        if (warning := without_effect(key, value, Target.NAMESPACE)) is not None
+    return PolicyReading(
+        policy=policy,
+        problems=tuple(problems),
+        warnings=in_vain(ours, Target.NAMESPACE, without_effect),
     )
-    return PolicyReading(policy=policy, problems=tuple(problems), warnings=warnings)
+
+
+def in_vain(
+    written: Written, on: Target, warning: Callable[[str, str, Target], PolicyNote | None]
+) -> tuple[PolicyNote, ...]:
+    """What ``warning`` says of each annotation, and how many more were not looked at."""
+    notes = [note for key, value in written.given if (note := warning(key, value, on)) is not None]
+    if written.further and notes:
+        last = notes[-1]  # of an unknown key: they come last
+        advice = f"{last.advice}; {written.further} more keys are not known and were not looked at"
+        notes[-1] = replace(last, advice=advice)
+    return tuple(notes)
+
+
+def bounded(text: str) -> str:
+    """``text``, unless it is too long to be tried.
+
+    Raises:
+        ValueError: it is.
+    """
+    if len(text) > LONGEST_READ:
+        raise _ExplainedError(f"it is longer than {LONGEST_READ} characters")
+    return text
 
 
 def unread(key: str) -> str:

@@ -6,13 +6,28 @@ None of it holds the Space awake, as no unknown key on a namespace does: a workl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from sleeper.core import names
 from sleeper.core.names import Target
 from sleeper.core.objects import KubeObject, SpaceObjects
-from sleeper.core.policy import PolicyNote, read_flag, unread, without_effect
+from sleeper.core.policy import (
+    PolicyNote,
+    bounded,
+    in_vain,
+    read_flag,
+    unread,
+    without_effect,
+    written_by_owner,
+)
+
+MOST_OBJECTS: Final = 20
+"""Objects of one Space that are named; of the others only the number is told."""
+
+LARGEST_WAVE: Final = 1_000_000
 
 _COPIES_ITS_ANNOTATIONS: Final = frozenset(
     {
@@ -28,23 +43,45 @@ _COPIES_ITS_ANNOTATIONS: Final = frozenset(
 """Kinds whose controllers write annotations on what they manage; its owner wrote none there."""
 
 
-def workload_warnings(objects: SpaceObjects) -> tuple[PolicyNote, ...]:
-    """Notes on annotations of our group, each naming the object that it stands on."""
-    return tuple(
-        note
-        for obj in _workloads(objects)
-        for key, value in sorted((obj.metadata.annotations or {}).items())
-        if names.is_owners(key) and (note := _warning(obj, key, value)) is not None
-    )
+def workload_warnings(
+    objects: SpaceObjects, on: Callable[[KubeObject], tuple[PolicyNote, ...]] | None = None
+) -> tuple[PolicyNote, ...]:
+    """Notes on annotations of our group, each naming the object that it stands on.
+
+    Args:
+        objects: the Space's objects.
+        on: what :func:`warnings_on` says of an object, or said before of the same version.
+    """
+    found = (notes for obj in _workloads(objects) if (notes := (on or warnings_on)(obj)))
+    named = list(islice(found, MOST_OBJECTS))
+    told = [note for notes in named for note in notes]
+    if rest := sum(1 for _ in found):
+        last = told[-1]
+        advice = f"{last.advice}; {rest} more objects carry annotations in vain"
+        told[-1] = replace(last, advice=advice)
+    return tuple(told)
+
+
+def warnings_on(obj: KubeObject) -> tuple[PolicyNote, ...]:
+    """Notes on the annotations of one object; they hold as long as its version is the same."""
+    annotations = obj.metadata.annotations
+    if not annotations:
+        return ()
+    name = f"{type(obj).__name__}/{obj.metadata.name}"
+    notes = in_vain(written_by_owner(annotations), Target.WORKLOAD, _warning)
+    return tuple(replace(note, advice=f"on {name} {note.advice}", on=name) for note in notes)
 
 
 def read_wave(text: str) -> int:
     """The wave that a workload's annotation asks for.
 
     Raises:
-        ValueError: it is not a whole number.
+        ValueError: it is not a whole number, or a larger one than anybody means.
     """
-    return int(text)
+    wave = int(text)
+    if abs(wave) > LARGEST_WAVE:
+        raise ValueError(f"{wave} is larger than {LARGEST_WAVE}")
+    return wave
 
 
 def _workloads(objects: SpaceObjects) -> Iterator[KubeObject]:
@@ -65,16 +102,15 @@ def _workloads(objects: SpaceObjects) -> Iterator[KubeObject]:
                 yield obj
 
 
-def _warning(obj: KubeObject, key: str, value: str) -> PolicyNote | None:
-    where = f"on {type(obj).__name__}/{obj.metadata.name} "
-    note = without_effect(key, value, Target.WORKLOAD)
+def _warning(key: str, value: str, target: Target) -> PolicyNote | None:
+    note = without_effect(key, value, target)
     if note is not None:
-        return PolicyNote(key=key, value=value, advice=where + note.advice)
+        return note
     reader, follows = _READ[key]
     try:
-        reader(value)
+        reader(bounded(value))
     except ValueError:
-        return PolicyNote(key=key, value=value, advice=f"{where}{unread(key)}; {follows}")
+        return PolicyNote(key=key, value=value, advice=f"{unread(key)}; {follows}")
     return None
 
 

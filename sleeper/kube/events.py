@@ -1,8 +1,9 @@
 """Kubernetes Events (events.k8s.io/v1) about Spaces: deduplicated, limited, never in the way.
 
 A repetition of an Event is not a new object: it becomes a series on the first one, updated at
-most every half minute. Beyond the rate limit Events are dropped and counted. No caller waits long
-or fails for an Event.
+most every half minute. Beyond the rate limit Events are dropped and counted; each namespace has a
+share of it, so that none is silenced by what another one brings about. No caller waits long or
+fails for an Event.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ SERIES_UPDATE_SECONDS: Final = 30.0
 
 BURST: Final = 50
 EVENTS_PER_SECOND: Final = 5.0
+
+NAMESPACE_BURST: Final = 10
+NAMESPACE_EVENTS_PER_SECOND: Final = 0.1
+"""The share of one namespace: a sleep and a wake, told with all that belongs to them, and again."""
 
 MOST_WRITES: Final = 8
 """Events that are written at a time; the others wait for a moment."""
@@ -75,8 +80,8 @@ class EventRecorder:
         self._recorder = recorder
         self._turns = asyncio.Semaphore(MOST_WRITES)
         self._known: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
-        self._tokens = float(BURST)
-        self._tokens_at = clock.monotonic()
+        self._all = _Bucket(BURST, EVENTS_PER_SECOND, clock.monotonic())
+        self._shares: OrderedDict[str, _Bucket] = OrderedDict()
 
     async def record(
         self,
@@ -96,6 +101,7 @@ class EventRecorder:
             action: CamelCase, what was done or refused.
             type: ``Normal`` or ``Warning``.
         """
+        note = note[:_NOTE_LIMIT]
         key = (regarding.metadata.uid, reason, note, action, type)
         now = self._clock.monotonic()
         series = self._known.get(key)
@@ -107,7 +113,7 @@ class EventRecorder:
                 series.written_at = now
                 await self._continue(series)
             return
-        if not self._take_token(now):
+        if not self._take_token(regarding.metadata.name, now):
             self._recorder.event_dropped()
             return
         await self._begin(key, regarding, reason=reason, note=note, action=action, kind=type)
@@ -142,7 +148,7 @@ class EventRecorder:
                 "namespace": meta.name,
                 "uid": meta.uid,
             },
-            "note": note[:_NOTE_LIMIT],
+            "note": note,
             "type": kind,
         }
         try:
@@ -194,11 +200,32 @@ class EventRecorder:
         self._recorder.event_dropped()
         _log.info("event_dropped", reason=reason, error=str(error))
 
-    def _take_token(self, now: float) -> bool:
-        """Token bucket: whether one more Event may be created now."""
-        refill = (now - self._tokens_at) * EVENTS_PER_SECOND
-        self._tokens = min(float(BURST), self._tokens + refill)
-        self._tokens_at = now
+    def _take_token(self, namespace: str, now: float) -> bool:
+        """Whether one more Event about this namespace may be created now."""
+        share = self._shares.get(namespace)
+        if share is None:
+            share = _Bucket(NAMESPACE_BURST, NAMESPACE_EVENTS_PER_SECOND, now)
+            self._shares[namespace] = share
+            if len(self._shares) > _KNOWN_LIMIT:
+                self._shares.popitem(last=False)
+        self._shares.move_to_end(namespace)
+        return share.take(now) and self._all.take(now)
+
+
+class _Bucket:
+    """A token bucket, full at first."""
+
+    def __init__(self, burst: int, per_second: float, now: float) -> None:
+        self._burst = float(burst)
+        self._per_second = per_second
+        self._tokens = self._burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
+        refill = (now - self._at) * self._per_second
+        self._tokens = min(self._burst, self._tokens + refill)
+        self._at = now
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from metrics.core.signals import SignalName
 from metrics.instruments import NullRecorder, PrometheusRecorder
@@ -17,8 +19,10 @@ from sleeper.control.herald import Herald
 from sleeper.core.decide import decide
 from sleeper.core.fights import REVERSALS, Reversals, fight
 from sleeper.core.objects import Metadata, Namespace, SpaceObjects
+from sleeper.core.policy import PolicyDefaults, read_policy
 from sleeper.core.snapshot import Hazard
 from sleeper.core.verdict import VerdictKind
+from sleeper.core.workload_warnings import MOST_OBJECTS, workload_warnings
 from sleeper.kube.errors import Conflict, Forbidden, KubeError, OutcomeUnknown
 from sleeper.store.spaces import SpaceState
 from sleeper.telemetry.clock import SystemClock
@@ -204,3 +208,60 @@ async def test_however_many_spaces_there_are_few_annotations_are_written_at_a_ti
             await asyncio.sleep(0)
         patches.let.set()
     assert (patches.most, patches.done) == (16, 200)
+
+
+@pytest.mark.fault(15)
+async def test_however_much_is_misspelt_there_is_one_event_and_one_line_for_an_object() -> None:
+    events = Events()
+    herald = Herald(client=Patches(), events=events, recorder=NullRecorder())
+    keys = {f"sleeper.dev/excluded-{number}": "x" * 10_000 for number in range(100)}
+    webs = [{"metadata": {"name": f"web-{n}", "annotations": keys}} for n in range(100)]
+    objects = msgspec.convert(
+        {
+            "namespace": {"metadata": {"name": "shop", "uid": "u", "annotations": keys}},
+            "deployments": webs,
+        },
+        SpaceObjects,
+    )
+    seen = snapshot()
+    written = read_policy(keys, PolicyDefaults(), has_routes=False)
+    written = replace(written, warnings=(*written.warnings, *workload_warnings(objects)))
+    assessment = Assessment(
+        objects=objects,
+        snapshot=seen,
+        reading=written,
+        verdict=decide(seen, written, NOW),
+        page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+        record=None,
+    )
+    with capture_logs() as lines:
+        for _ in range(2):
+            await herald.publish(assessment)
+    assert len(events.notes) == len(lines) == 1 + MOST_OBJECTS
+    assert max(map(len, events.notes)) < 2000
+
+
+@pytest.mark.fault(15)
+async def test_of_many_forged_notes_a_few_are_told_shortly_and_the_others_counted() -> None:
+    events = Events()
+    herald = Herald(client=Patches(), events=events, recorder=NullRecorder())
+    forged = {"sleeper.dev/restore": "x" * 250_000}
+    webs = [{"metadata": {"name": f"web-{n}", "annotations": forged}} for n in range(100)]
+    objects = msgspec.convert(
+        {"namespace": {"metadata": {"name": "shop", "uid": "u"}}, "deployments": webs},
+        SpaceObjects,
+    )
+    seen, written = snapshot(), policy({})
+    await herald.publish(
+        Assessment(
+            objects=objects,
+            snapshot=seen,
+            reading=written,
+            verdict=decide(seen, written, NOW),
+            page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+            record=None,
+        )
+    )
+    assert len(events.notes) == MOST_OBJECTS
+    assert max(map(len, events.notes)) < 500
+    assert sum("80 more objects carry one that is not" in note for note in events.notes) == 1

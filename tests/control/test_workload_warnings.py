@@ -47,11 +47,11 @@ async def test_what_is_misspelt_on_a_workload_is_told_once_and_holds_nothing() -
         assessment = assessor.assess("shop", NOW)
         assert assessment is not None
         await herald.publish(assessment)
-    unknown, unread = events.notes
-    assert "sleeper.dev/excluded: 'true' on Deployment/web has no effect" in unknown
-    assert "sleeper.dev/wave: 'first' on Deployment/web cannot be read" in unread
+    (note,) = events.notes
+    assert "sleeper.dev/excluded: 'true' on Deployment/web has no effect" in note
+    assert "sleeper.dev/wave: 'first' on Deployment/web cannot be read" in note
     assert assessment is not None
     told = explain(assessment.snapshot, assessment.reading, assessment.verdict, NOW)
-    assert sorted(told.warnings) == events.notes
+    assert "; ".join(sorted(told.warnings)) == note
     assert told.problems == ()
     assert told.reason is not Reason.POLICY_INVALID

@@ -15,13 +15,12 @@ from sleeper.kube.client import KubeClient
 from sleeper.kube.events import (
     BURST,
     MOST_WRITES,
+    NAMESPACE_BURST,
     SERIES_UPDATE_SECONDS,
     SERIES_WINDOW_SECONDS,
     EventRecorder,
 )
 from tests.kube.scripted import ScriptedServer, answer, refusal
-
-SPACE = Namespace(metadata=Metadata(name="a", uid="uid-a"))
 
 
 class MovableClock:
@@ -46,8 +45,9 @@ class Dropped(NullRecorder):
         self.count += 1
 
 
-async def tell(events: EventRecorder, note: str = "sleeps soon") -> None:
-    await events.record(regarding=SPACE, reason="IdleNotice", note=note, action="Notice")
+async def tell(events: EventRecorder, note: str = "sleeps soon", space: str = "a") -> None:
+    regarding = Namespace(metadata=Metadata(name=space, uid=f"uid-{space}"))
+    await events.record(regarding=regarding, reason="IdleNotice", note=note, action="Notice")
 
 
 async def test_a_repetition_becomes_a_series_that_is_written_now_and_then(
@@ -82,9 +82,33 @@ async def test_a_flood_is_cut_and_counted(server: ScriptedServer, client: KubeCl
     events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=dropped)
     server.then(answer(201))
     for number in range(BURST + 20):
-        await tell(events, f"note {number}")
+        await tell(events, space=f"space-{number}")
     assert server.count("POST") == BURST
     assert dropped.count == 20
+
+
+@pytest.mark.fault(15)
+async def test_no_namespace_takes_the_events_of_another(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    dropped = Dropped()
+    events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=dropped)
+    server.then(answer(201))
+    for number in range(BURST):
+        await tell(events, f"note {number}", space="loud")
+    assert server.count("/loud/") == NAMESPACE_BURST
+    await tell(events, space="quiet")
+    assert server.count("/quiet/") == 1
+
+
+async def test_a_note_that_is_longer_than_the_server_takes_is_cut_and_still_a_repetition(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    events = EventRecorder(client, instance="t", clock=MovableClock(), recorder=NullRecorder())
+    server.then(answer(201))
+    for end in ("one", "two"):
+        await tell(events, "x" * 300_000 + end)
+    assert [len(json.loads(body)["note"]) for body in server.bodies] == [1024]
 
 
 class _Frozen(MovableClock):
@@ -131,6 +155,6 @@ async def test_few_events_are_written_at_a_time(server: ScriptedServer, client: 
     events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=NullRecorder())
     async with asyncio.TaskGroup() as tasks:
         for number in range(BURST):
-            tasks.create_task(tell(events, f"note {number}"))
+            tasks.create_task(tell(events, space=f"space-{number}"))
     assert server.count("POST") == BURST
     assert most <= MOST_WRITES
