@@ -22,6 +22,7 @@ import structlog
 from metrics.core.audit import AuditRules
 from metrics.core.clock import Clock
 from metrics.core.signals import SignalName
+from metrics.core.steps import TimeLine
 from metrics.core.traffic_providers import PROVIDERS
 from metrics.core.watermark import SightLimits
 from metrics.instruments import PrometheusRecorder
@@ -129,6 +130,7 @@ class Daemon:
         self._config = config
         self._policy_defaults = loaded.policy_defaults
         self._clock = clock
+        self._line = TimeLine(clock, limit=timedelta(seconds=config.max_clock_step_seconds))
         self._stack = stack
         self._recorder = PrometheusRecorder(clock)
         self._identity = config.lease.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -264,6 +266,7 @@ class Daemon:
             is_space=is_space,
             pod_is_gone=pod_is_gone,
             database=database,
+            line=self._line,
             clock=self._clock,
             recorder=self._recorder,
         )
@@ -299,6 +302,7 @@ class Daemon:
             ),
             spaces=cluster.inventory,
             database=database,
+            line=self._line,
             clock=self._clock,
             recorder=self._recorder,
             settings=TrafficSettings(
@@ -331,7 +335,7 @@ class Daemon:
             signals[SignalName.TRAFFIC] = traffic
         board = SignalBoard(signals, api_signal)
         async with database.read() as connection:
-            book = SpaceBook(await space_states.load(connection))
+            book = SpaceBook(await space_states.load(connection), began=self._line.began)
         assessor = Assessor(
             inventory=cluster.inventory,
             records=cluster.records,
@@ -368,6 +372,7 @@ class Daemon:
             names_of_all=lambda: [n.metadata.name for n in cluster.inventory.namespaces()],
             leading=lambda: cluster.elector.may_write(cluster.client.request_timeout_seconds),
             power_changed=meter.power_changed,
+            line=self._line,
             clock=self._clock,
             recorder=self._recorder,
             pacing=Pacing(

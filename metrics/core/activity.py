@@ -6,7 +6,8 @@ and replays do not matter, and two processes may fold the same events apart and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from metrics.core.signals import Activity, ActorClass
 
@@ -42,6 +43,20 @@ class SpaceActivity:
         if latest is other.latest and touch is other.touch:
             return other
         return SpaceActivity(latest=latest, touch=touch)
+
+    def not_after(self, at: datetime) -> SpaceActivity:
+        """The same, but nothing later than ``at``: for what was noted on another time line.
+
+        No activity is later than its arrival, so one that lies in the future was noted before the
+        clock was set back. As it is, it would outweigh all that comes until the clock catches up.
+        """
+        touch = self.touch
+        if self.latest.at <= at and (touch is None or touch.at <= at):
+            return self
+        return SpaceActivity(
+            latest=replace(self.latest, at=min(self.latest.at, at)),
+            touch=None if touch is None else replace(touch, at=min(touch.at, at)),
+        )
 
 
 def later(one: Activity, other: Activity) -> Activity:

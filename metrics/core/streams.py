@@ -135,6 +135,17 @@ class StreamTable:
             if not keys:
                 del self._of_space[record.space_name]
 
+    def set_back(self, at: datetime) -> None:
+        """The clock was set back: nothing that is known began, or ended, later than ``at``."""
+        for key, record in self._records.items():
+            closed_at = record.closed_at
+            if record.started_at > at or (closed_at is not None and closed_at > at):
+                self._records[key] = replace(
+                    record,
+                    started_at=min(record.started_at, at),
+                    closed_at=None if closed_at is None else min(closed_at, at),
+                )
+
     def extend(self, records: Iterable[StreamRecord]) -> None:
         """Merge many, as read from the store."""
         for record in records:

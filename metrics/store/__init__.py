@@ -5,7 +5,12 @@ that rests on it must be committed together. Instants are integer microseconds s
 Writes merge as the pure folds do, so writing the same thing twice changes nothing.
 """
 
-from metrics.store.activities import forget_activity, load_activity, merge_activity
+from metrics.store.activities import (
+    forget_activity,
+    load_activity,
+    merge_activity,
+    set_back_activity,
+)
 from metrics.store.canaries import (
     canary_answered,
     canary_came_back,
@@ -48,6 +53,7 @@ __all__ = [
     "register_canary",
     "renew_session",
     "save_sight",
+    "set_back_activity",
     "take_lost_canaries",
     "take_returned_canaries",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from metrics.core.activity import SpaceActivity
 from metrics.core.clock import from_micros, to_micros
@@ -53,6 +53,21 @@ async def merge_activity(
             where=new.at_us > activity.c.at_us,
         ),
         rows,
+    )
+
+
+async def set_back_activity(
+    connection: Connection, signal: SignalName, *, now: datetime, to: datetime
+) -> None:
+    """Bring what lies in the future to an earlier instant: the clock was set back.
+
+    Such a row would keep all that comes from being stored until the clock has caught up.
+    """
+    await connection.execute(
+        update(activity)
+        .where(activity.c.signal == signal.value)
+        .where(activity.c.at_us > to_micros(now))
+        .values(at_us=to_micros(to))
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from metrics.core.instants import parse, plus
+from metrics.core.instants import LATEST, parse, plus
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import SignalName, SignalView
 from sleeper.control.book import SpaceBook, SpacePage
@@ -73,7 +73,9 @@ class RoutesView(Protocol):
 class PageOf(Protocol):
     """Where an assessment gets the Space's page from: the book's own, or a copy of it."""
 
-    def __call__(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+    def __call__(
+        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+    ) -> SpacePage:
         """See :meth:`sleeper.control.book.SpaceBook.page`."""
         ...
 
@@ -206,7 +208,7 @@ class Assessor:
         page = page_of(
             meta.uid,
             rules=rules_fingerprint(routes, uncarried, required) if synced else None,
-            asleep=record is not None and record.sleeping_since is not None,
+            record=record,
             now=now,
         )
         activity = self._board.activity(name)
@@ -231,8 +233,8 @@ class Assessor:
             rules_since=page.state.rules_since,
             woken_at=page.state.woken_at,
             noticed_at=page.noticed_at,
-            cursor=_instant(meta.annotation(names.SCHEDULE_CURSOR)),
-            sleep=_sleep(record, self._sleep_deadline),
+            cursor=_cursor(meta.annotation(names.SCHEDULE_CURSOR), now),
+            sleep=_sleep(record, page.ceiling, self._sleep_deadline),
             retry_sleep_at=page.retry_sleep_at,
             owner_wake=owner_wake(objects, record) if record is not None else None,
         )
@@ -261,24 +263,38 @@ def _unseen(route: str) -> Hazard:
     )
 
 
-def _sleep(record: SleepRecord | None, deadline: timedelta) -> Sleep | None:
+def _sleep(
+    record: SleepRecord | None, ceiling: datetime | None, deadline: timedelta
+) -> Sleep | None:
+    """The sleep on record; a horizon in the future counts as the instant of the clock's step."""
     if record is None:
         return None
+    latest = ceiling or LATEST
+    decided_at, since = min(record.decided_at, latest), record.sleeping_since
     return Sleep(
         epoch=record.epoch,
         phase=record.phase,
-        horizon=record.horizon,
-        decided_at=record.decided_at,
+        horizon=min(record.horizon, latest),
+        decided_at=decided_at,
         reason=record.reason,
-        sleeping_since=record.sleeping_since,
+        sleeping_since=None if since is None else min(since, latest),
         wake_reason=record.wake_reason,
-        overdue_at=plus(record.decided_at, deadline + OVERDUE_GRACE),
+        overdue_at=plus(decided_at, deadline + OVERDUE_GRACE),
     )
 
 
 def _instant(value: str | None) -> datetime | None:
     """An instant that we wrote; what somebody else made of it counts as absent."""
     return None if value is None else parse(value)
+
+
+def _cursor(value: str | None, now: datetime) -> datetime | None:
+    """Up to when the schedule is applied; in the future only where the clock was set back since.
+
+    Then time begins now: what the old time line had applied comes again on this one.
+    """
+    cursor = _instant(value)
+    return None if cursor is None or cursor > now else cursor
 
 
 def _created_at(namespace: Namespace, now: datetime) -> datetime:

@@ -27,7 +27,7 @@ from metrics.core.activity import SpaceActivity
 from metrics.core.audit import AuditRules
 from metrics.core.clock import Clock
 from metrics.core.signals import OpenStream, SignalName, SignalView
-from metrics.core.steps import StepWatch
+from metrics.core.steps import Step, TimeLine
 from metrics.core.streams import PodIsGone, StreamTable
 from metrics.core.watermark import Blindness, LossReading, ServerSight, SightLimits
 from metrics.recorder import Recorder
@@ -80,6 +80,7 @@ class ApiSignal:
         apiservers: a client of each single API server, by the name in its webhook's URL.
         is_space: whether a namespace is a Space; says yes while nobody knows (at start).
         pod_is_gone: whether a Space's Pod is surely gone, for streams whose end was lost.
+        line: who watches the wall clock.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class ApiSignal:
         is_space: Callable[[str], bool],
         pod_is_gone: PodIsGone,
         database: Database,
+        line: TimeLine,
         clock: Clock,
         recorder: Recorder,
     ) -> None:
@@ -107,6 +109,7 @@ class ApiSignal:
             rules=rules,
             is_space=is_space,
             streams=self._streams,
+            line=line,
             clock=clock,
             recorder=recorder,
         )
@@ -122,7 +125,8 @@ class ApiSignal:
             for name, client in apiservers.items()
         ]
         self._session = SinkSession(identity=settings.identity, timeout=settings.session_timeout)
-        self._steps = StepWatch(clock, limit=settings.limits.max_clock_step)
+        self._line = line
+        line.subscribe(self._clock_stepped)
         self._stepped_from: datetime | None = None
         self._readings: list[tuple[str, LossReading]] = []
         self._sights: Mapping[str, ServerSight] = {}
@@ -183,13 +187,17 @@ class ApiSignal:
 
         A flush that fails loses nothing: it is taken back and comes with the next.
         """
-        self._look_at_clock()
+        self._line.look()
         now = self._clock.now()
         taken = self.intake.take()
         readings, self._readings = self._readings, []
         stepped_from, self._stepped_from = self._stepped_from, None
         try:
             async with self._database.begin() as connection:
+                if self._read_until is None:
+                    await store.set_back_activity(
+                        connection, SignalName.API, now=now, to=self._line.began
+                    )
                 await store_pending(connection, taken, now)
                 roll = await self._session.renew(connection, flushed_until=now)
                 moved = await advance(
@@ -222,7 +230,7 @@ class ApiSignal:
         heartbeat = min(self._settings.session_timeout.total_seconds() / 3, 5.0)
         while True:
             await asyncio.sleep(self._settings.flush_interval.total_seconds())
-            self._look_at_clock()
+            self._line.look()
             silent = self._clock.monotonic() - (self._flushed_at or 0.0)
             if not (self.intake.has_news or self._readings or silent >= heartbeat):
                 continue
@@ -250,13 +258,9 @@ class ApiSignal:
                 _log.warning("probe_failed", apiserver=probe.apiserver, error=str(error))
             await asyncio.sleep(self._settings.canary_interval.total_seconds())
 
-    def _look_at_clock(self) -> None:
-        expected = self._steps.look()
-        if expected is not None:
-            seconds = (self._clock.now() - expected).total_seconds()
-            _log.warning("clock_stepped", seconds=seconds)
-            self._recorder.clock_step(seconds)
-            self._stepped_from = max(expected, self._stepped_from or expected)
+    def _clock_stepped(self, step: Step) -> None:
+        self._stepped_from = max(step.expected, self._stepped_from or step.expected)
+        self._read_until = None  # others have stored at instants of another time line
 
     # One flush
 

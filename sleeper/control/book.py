@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from metrics.core.instants import LATEST, plus
+from metrics.core.steps import Step
 from sleeper.core.fights import Reversals
 from sleeper.core.policy import PolicyReading
+from sleeper.core.record import SleepRecord
 from sleeper.core.verdict import Verdict
 from sleeper.store.spaces import SpaceState
 
@@ -33,6 +36,9 @@ class SpacePage:
         reversals: sleeps that somebody undid at once.
         release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
         asleep: it was asleep when it was last looked at.
+        slept: which sleep is on record: epoch and decision.
+        ceiling: the record is of a time line that ended when the clock was set back: what it says
+            was, was not later than this; None: its instants count as they stand.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
     """
 
@@ -44,46 +50,97 @@ class SpacePage:
     reversals: Reversals = field(default_factory=Reversals)
     release_pending: bool = False
     asleep: bool = False
+    slept: tuple[int, datetime] | None = None
+    ceiling: datetime | None = None
     verdict: Verdict | None = None
     policy: PolicyReading | None = None
 
 
 class SpaceBook:
-    """The pages of all Spaces, by namespace uid, and which of them must be saved."""
+    """The pages of all Spaces, by namespace uid, and which of them must be saved.
 
-    def __init__(self, stored: Mapping[str, SpaceState]) -> None:
+    Args:
+        stored: what is on disk.
+        began: when this process began to look; None: with its first look at each Space.
+    """
+
+    def __init__(self, stored: Mapping[str, SpaceState], *, began: datetime | None = None) -> None:
         self._stored = dict(stored)
+        self._began = began
         self._pages: dict[str, SpacePage] = {}
         self._unsaved: set[str] = set()
 
-    def page(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+    def page(
+        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+    ) -> SpacePage:
         """The Space's page; where its rules are new or have changed, their clock starts now.
 
         Args:
             uid: of the namespace.
             rules: fingerprint of the present rules; None: not known at the moment.
-            asleep: it has been slept and is not awake again.
+            record: of the present sleep; None: there is none.
             now: the instant of the look.
         """
         page = self._pages.get(uid)
         if page is None:
             stored = self._stored.pop(uid, None)
-            page = self._pages[uid] = _first_page(stored, rules, now)
-            if stored is None:
+            page = self._pages[uid] = self._first_page(stored, rules, record, now)
+            if page.state != stored:
                 self._unsaved.add(uid)
-        if _turn_to(page, rules=rules, asleep=asleep, now=now):
+        if _turn_to(page, rules=rules, record=record, now=now):
             self._unsaved.add(uid)
         return page
 
-    def copy(self, uid: str, *, rules: str | None, asleep: bool, now: datetime) -> SpacePage:
+    def copy(
+        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+    ) -> SpacePage:
         """A page like the one that :meth:`page` would give, for who only asks.
 
         Nothing is kept of it, and what is written on it is lost.
         """
         known = self._pages.get(uid)
-        page = replace(known) if known else _first_page(self._stored.get(uid), rules, now)
-        _turn_to(page, rules=rules, asleep=asleep, now=now)
+        page = (
+            replace(known) if known else self._first_page(self._stored.get(uid), rules, record, now)
+        )
+        _turn_to(page, rules=rules, record=record, now=now)
         return page
+
+    def _first_page(
+        self,
+        stored: SpaceState | None,
+        rules: str | None,
+        record: SleepRecord | None,
+        now: datetime,
+    ) -> SpacePage:
+        state = stored or SpaceState(rules=rules or "", rules_since=now)
+        page = SpacePage(state=_not_after(state, now))
+        if record is not None and _latest(record) > now:
+            # The clock was set back before we began: whoever came since we did came later.
+            page.slept, page.ceiling = _identity(record), self._began or now
+        return page
+
+    def step(self, step: Step) -> None:
+        """The wall clock has stepped: bring what is noted here to the new time line.
+
+        What measures a length of time moves with the clock. What lies in the future now was not
+        later than the step.
+        """
+        for uid, page in self._pages.items():
+            if page.noticed_at is not None:
+                # In doubt later: the owner is told for long enough on either time line.
+                late = min(page.noticed_at, step.began) if step.back else None
+                page.noticed_at = late or plus(page.noticed_at, step.by)
+            page.retry_sleep_at = _moved(page.retry_sleep_at, step.by)
+            page.no_flight_before = _moved(page.no_flight_before, step.by)
+            page.reversals = replace(page.reversals, at=_moved(page.reversals.at, step.by))
+            if not step.back:
+                continue
+            if page.slept is not None:
+                page.ceiling = min(page.ceiling or step.began, step.began)
+            state = _not_after(page.state, step.began)
+            if state != page.state:
+                page.state = state
+                self._unsaved.add(uid)
 
     def woken(self, uid: str, at: datetime) -> None:
         """Note that the Space was woken."""
@@ -121,22 +178,49 @@ class SpaceBook:
         self._unsaved.update(uids)
 
 
-def _first_page(stored: SpaceState | None, rules: str | None, now: datetime) -> SpacePage:
-    return SpacePage(state=stored or SpaceState(rules=rules or "", rules_since=now))
-
-
-def _turn_to(page: SpacePage, *, rules: str | None, asleep: bool, now: datetime) -> bool:
+def _turn_to(
+    page: SpacePage, *, rules: str | None, record: SleepRecord | None, now: datetime
+) -> bool:
     """Bring a page up to what is seen now; whether there was anything to write."""
     changed = False
     if rules is not None and page.state.rules != rules:
         page.state = replace(page.state, rules=rules, rules_since=now)
         changed = True
+    asleep = record is not None and record.sleeping_since is not None
     if asleep is not page.asleep:
         page.asleep = asleep
         changed = True
         if not asleep:
             _woken(page, now)
+    identity = None if record is None else _identity(record)
+    if page.slept != identity:
+        page.slept, page.ceiling = identity, None
+    if record is not None and min(_latest(record), page.ceiling or LATEST) > now:
+        page.ceiling = now  # the clocks of two replicas differ, or ours was set back by a little
     return changed
+
+
+def _identity(record: SleepRecord) -> tuple[int, datetime]:
+    return record.epoch, record.decided_at
+
+
+def _latest(record: SleepRecord) -> datetime:
+    return max(record.horizon, record.decided_at, record.sleeping_since or record.decided_at)
+
+
+def _not_after(state: SpaceState, at: datetime) -> SpaceState:
+    woken_at = state.woken_at
+    if state.rules_since <= at and (woken_at is None or woken_at <= at):
+        return state
+    return replace(
+        state,
+        rules_since=min(state.rules_since, at),
+        woken_at=None if woken_at is None else min(woken_at, at),
+    )
+
+
+def _moved(at: datetime | None, by: timedelta) -> datetime | None:
+    return None if at is None else plus(at, by)
 
 
 def _woken(page: SpacePage, at: datetime) -> None:

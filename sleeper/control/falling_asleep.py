@@ -198,7 +198,8 @@ class Sleep:
         if not self._may_go_on():
             return await self._stop(())
         elapsed = (self._clock.now() - record.decided_at).total_seconds()
-        remaining = max(0.0, self._settings.sleep_deadline_seconds - elapsed)
+        # One that was decided in the future was so before the clock was set back.
+        remaining = max(0.0, self._settings.sleep_deadline_seconds - max(0.0, elapsed))
         try:
             async with asyncio.timeout(remaining):
                 await publish(self._client, record, PowerState.FALLING_ASLEEP, record.reason)

@@ -19,6 +19,7 @@ from metrics.core.audit import AuditEvent, AuditRules, Fate, ObjectRef, StreamEd
 from metrics.core.clock import Clock
 from metrics.core.instants import parse
 from metrics.core.signals import Activity, SignalName
+from metrics.core.steps import Step, TimeLine
 from metrics.core.streams import StreamKey, StreamRecord, StreamTable
 from metrics.core.watermark import GapReason, Offset
 from metrics.recorder import Recorder
@@ -85,6 +86,7 @@ class AuditIntake:
         is_space: whether a namespace is a Space; while that is not known of any (at start) it
             must say yes, or events would be dropped that matter.
         streams: where open streams are kept.
+        line: looked at with every batch, before anything in it is dated.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class AuditIntake:
         rules: AuditRules,
         is_space: Callable[[str], bool],
         streams: StreamTable,
+        line: TimeLine,
         clock: Clock,
         recorder: Recorder,
     ) -> None:
@@ -101,6 +104,8 @@ class AuditIntake:
         self._rules = rules
         self._is_space = is_space
         self._streams = streams
+        self._line = line
+        line.subscribe(self._clock_stepped)
         self._clock = clock
         self._recorder = recorder
         self._listeners: list[ActivityListener] = []
@@ -136,6 +141,7 @@ class AuditIntake:
             return 0
 
     def _take_body(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
+        self._line.look()
         arrived_at = self._clock.now()
         if apiserver not in self._apiservers:
             self._note_stranger(apiserver, arrived_at)
@@ -170,7 +176,7 @@ class AuditIntake:
             )
             news[ref.namespace] = activity if known is None else later(known, activity)
         for space_name, activity in news.items():
-            self._keep(apiserver, space_name, SpaceActivity.of(activity))
+            self._keep(apiserver, space_name, SpaceActivity.of(activity), arrived_at)
             for listener in self._listeners:
                 listener(space_name, activity)
         for reading, count in readings.counts.items():
@@ -253,12 +259,26 @@ class AuditIntake:
         )
         self._pending.canaries.append(seen)
 
-    def _keep(self, apiserver: str, space_name: str, activity: SpaceActivity) -> None:
+    def _clock_stepped(self, step: Step) -> None:
+        """What was known of the other time line is brought to this one."""
+        self.offsets = {}  # events count at their arrival until offsets are measured anew
+        if not step.back:
+            return
+        for known in (self.activities, self._pending.activities):
+            for space_name, activity in known.items():
+                known[space_name] = activity.not_after(step.began)
+        for name, heard_at in self.strange_senders.items():
+            self.strange_senders[name] = min(heard_at, step.now)
+        self._streams.set_back(step.began)
+
+    def _keep(
+        self, apiserver: str, space_name: str, activity: SpaceActivity, arrived_at: datetime
+    ) -> None:
         if space_name not in self.activities and len(self.activities) >= MAX_SPACES:
             self.miss(apiserver, GapReason.SHED)
             return
         known = self.activities.get(space_name)
-        merged = activity if known is None else known.merge(activity)
+        merged = activity if known is None else known.not_after(arrived_at).merge(activity)
         if merged is not known:  # else it adds nothing to what is stored or waits to be
             self.activities[space_name] = self._pending.activities[space_name] = merged
 

@@ -18,6 +18,7 @@ import structlog
 from metrics.core.clock import Clock
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import Activity, SignalName, SignalView
+from metrics.core.steps import Step, TimeLine
 from metrics.instruments import Recorder
 from sleeper.control.agenda import Agenda
 from sleeper.control.assess import Assessment, Assessor
@@ -61,13 +62,17 @@ class VerdictLoop:
         names_of_all: Callable[[], Iterable[str]],
         leading: Callable[[], bool],
         power_changed: PowerListener,
+        line: TimeLine,
         clock: Clock,
         recorder: Recorder,
         pacing: Pacing,
     ) -> None:
         self._assessor = assessor
         self._board = board
+        self._book = book
         self._names_of_all = names_of_all
+        self._line = line
+        line.subscribe(self._clock_stepped)
         self._power_changed = power_changed
         self._clock = clock
         self._recorder = recorder
@@ -105,6 +110,13 @@ class VerdictLoop:
         """Somebody used a Space."""
         self.tell(name)
 
+    def _clock_stepped(self, step: Step) -> None:
+        seconds = step.by.total_seconds()
+        log.warning("clock_stepped", seconds=seconds)
+        self._recorder.clock_step(seconds)
+        self._book.step(step)
+        self.tell_all()  # what was to be looked at in five seconds may be hours ahead now
+
     def _look_at(self, name: str, at: datetime | None) -> None:
         self._agenda.set(name, at)
         self._news.set()
@@ -122,6 +134,7 @@ class VerdictLoop:
     def consider_due(self) -> int:
         """Decide on every Space that is due; returns how many that were."""
         self._last_turn = self._clock.monotonic()
+        self._line.look()
         now = self._clock.now()
         views = self._board.views(now)
         if self._board.trust_changed(views):

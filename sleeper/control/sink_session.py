@@ -35,7 +35,9 @@ class SinkSession:
 
     Args:
         identity: the replica's name; of two running replicas it must differ.
-        timeout: after that long without a renewal a sink is taken for dead.
+        timeout: after that long without a renewal a sink is taken for dead, and so is one whose
+            renewal lies that far ahead: the clock was set back since, and it may have died long
+            ago. If it lives it finds its row missing.
     """
 
     def __init__(self, *, identity: str, timeout: timedelta) -> None:
@@ -54,7 +56,7 @@ class SinkSession:
                 mine_is_there = True
             elif (
                 session.identity == self._identity
-                or flushed_until - session.flushed_until > self._timeout
+                or abs(flushed_until - session.flushed_until) > self._timeout
             ):
                 died = True
                 await store.end_session(connection, session.session_id)

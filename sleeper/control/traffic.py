@@ -27,7 +27,7 @@ from metrics.core.activity import SpaceActivity
 from metrics.core.clock import EPOCH, Clock
 from metrics.core.instants import from_epoch
 from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
-from metrics.core.steps import StepWatch
+from metrics.core.steps import Step, TimeLine
 from metrics.core.traffic import Blindness, Hole
 from metrics.core.traffic_providers import Provider
 from metrics.core.traffic_stretch import ClockOffset, Mark, Stretch, stretch
@@ -81,6 +81,7 @@ class TrafficSignal:
         query: Prometheus.
         spaces: the inventory.
         database: where watermark, gaps and activity are kept.
+        line: who watches our wall clock.
         clock: our clock.
         recorder: metrics.
         settings: how to read.
@@ -93,6 +94,7 @@ class TrafficSignal:
         query: PromQuery,
         spaces: Spaces,
         database: Database,
+        line: TimeLine,
         clock: Clock,
         recorder: Recorder,
         settings: TrafficSettings,
@@ -105,7 +107,8 @@ class TrafficSignal:
         self._recorder = recorder
         self._settings = settings
         self._index = LabelIndex(provider, spaces)
-        self._steps = StepWatch(clock, limit=timedelta(seconds=settings.max_clock_step_seconds))
+        self._line = line
+        line.subscribe(self._clock_stepped)
         self._listeners: list[ActivityListener] = []
         self._activity: dict[str, SpaceActivity] = {}
         self._progress = Progress()
@@ -151,6 +154,7 @@ class TrafficSignal:
 
     async def start(self) -> None:
         """Read what is stored."""
+        await traffic_memory.set_back(self._database, now=self._clock.now(), to=self._line.began)
         self._progress, self._activity = await traffic_memory.recall(
             self._database, self._provider.name
         )
@@ -192,7 +196,7 @@ class TrafficSignal:
                 detail=f"Prometheus's clock is {offset.ahead_seconds:+.1f} s from ours; allowed "
                 f"are {self._settings.max_clock_offset_seconds:g} s",
             )
-        self._stepped = self._stepped or self._steps.look() is not None
+        self._line.look()
         covered = stretch(
             self._progress.mark,
             end=theirs,
@@ -213,7 +217,7 @@ class TrafficSignal:
     async def _take(self, covered: Stretch, reading: Reading, offset: ClockOffset) -> None:
         now = self._clock.now()
         activity = self._credit(reading.used, offset, now)
-        self._announce(activity)
+        self._announce(activity, now)
         seen = reading.sight
         if seen.watermark is None:
             return  # the next reading covers the same stretch again
@@ -240,9 +244,15 @@ class TrafficSignal:
         """Commit a reading, and only then rely on it."""
         source = self._provider.name
         reached, found = await traffic_memory.remember(
-            self._database, source, progress, gaps=gaps, activity=activity, now=now
+            self._database,
+            source,
+            progress,
+            gaps=gaps,
+            activity=activity,
+            now=now,
+            set_back_to=self._line.began if self._stepped else None,
         )
-        self._announce(found)
+        self._announce(found, now)
         self._progress = reached
         self._stepped = False
         for gap in gaps:
@@ -272,10 +282,21 @@ class TrafficSignal:
                 credited[name] = credited[name].merge(one) if name in credited else one
         return credited
 
-    def _announce(self, activity: Mapping[str, SpaceActivity]) -> None:
+    def _clock_stepped(self, step: Step) -> None:
+        """What was known of the other time line is brought to this one."""
+        self._stepped = True
+        self._told.clear()
+        if not step.back:
+            return
+        if self._read_at is not None:
+            self._read_at = min(self._read_at, step.now)
+        for name, activity in self._activity.items():
+            self._activity[name] = activity.not_after(step.began)
+
+    def _announce(self, activity: Mapping[str, SpaceActivity], now: datetime) -> None:
         for name, one in activity.items():
             known = self._activity.get(name)
-            merged = one if known is None else known.merge(one)
+            merged = one if known is None else known.not_after(now).merge(one)
             if merged is not known:
                 self._activity[name] = merged
                 for listener in self._listeners:

@@ -37,6 +37,15 @@ class _State(msgspec.Struct, frozen=True):
     ahead_seconds: float
 
 
+async def set_back(database: Database, *, now: datetime, to: datetime) -> None:
+    """Bring activity to ``to`` that lies in the future: it was stored before a clock was set back.
+
+    As it is, nothing of its Space would be stored until the clock has caught up.
+    """
+    async with database.begin() as connection:
+        await store.set_back_activity(connection, SignalName.TRAFFIC, now=now, to=to)
+
+
 async def recall(database: Database, source: str) -> tuple[Progress, dict[str, SpaceActivity]]:
     """Progress of a provider, and the latest activity of each Space by name."""
     async with database.read() as connection:
@@ -53,6 +62,7 @@ async def remember(
     gaps: Sequence[store.StoredGap],
     activity: Mapping[str, SpaceActivity],
     now: datetime,
+    set_back_to: datetime | None = None,
 ) -> tuple[Progress, dict[str, SpaceActivity]]:
     """Commit one reading; the progress that holds afterwards, with activity that it rests on.
 
@@ -63,6 +73,8 @@ async def remember(
         gaps: those that were not told before.
         activity: by Space name.
         now: our clock.
+        set_back_to: the clock has stepped since the last commit: to when activity is set back that
+            lies in the future.
 
     Another replica may have read further: its watermark is as true as its activity, which was
     stored with it and is returned here, because the next reading begins behind it. A watermark
@@ -76,6 +88,8 @@ async def remember(
         ends = [min(end, now) for end in (stored.gap_end, reached.gap_end) if end is not None]
         further = _is_further(stored, reached, now)
         progress = replace(stored if further else reached, gap_end=max(ends, default=None))
+        if set_back_to is not None:
+            await store.set_back_activity(connection, signal, now=now, to=set_back_to)
         await store.merge_activity(connection, signal, activity, stored_at=now)
         await store.add_gaps(connection, signal, gaps)
         await store.save_sight(connection, signal, source, _sight(progress), stored_at=now)

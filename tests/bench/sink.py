@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from metrics.core.audit import AuditEvent, AuditRules
+from metrics.core.steps import TimeLine
 from metrics.core.streams import StreamTable
 from metrics.instruments import PrometheusRecorder
 from sleeper.api.listening import listening
@@ -142,6 +143,7 @@ def make_intake() -> _CountingIntake:
         rules=AuditRules(own_agent="sleeper"),
         is_space=SPACES.__contains__,
         streams=StreamTable(bound=timedelta(hours=4)),
+        line=TimeLine(clock, limit=timedelta(seconds=2)),
         clock=clock,
         recorder=PrometheusRecorder(clock),
     )

@@ -14,6 +14,7 @@ from devcluster.client import Cluster
 
 from metrics.core.audit import AuditEvent, AuditRules
 from metrics.core.signals import Activity, ActorClass, SignalView
+from metrics.core.steps import TimeLine
 from metrics.core.watermark import Blindness, GapReason, SightLimits
 from metrics.recorder import NullRecorder
 from metrics.sources.audit import decode
@@ -62,6 +63,7 @@ class Watching:
             is_space=lambda name: name.startswith("space-"),
             pod_is_gone=lambda *_: False,
             database=database,
+            line=TimeLine(self.clock, limit=timedelta(seconds=2)),
             clock=self.clock,
             recorder=NullRecorder(),
         )

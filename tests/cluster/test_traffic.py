@@ -12,6 +12,7 @@ import pytest
 
 from metrics import store
 from metrics.core.signals import Activity, ActorClass, SignalName
+from metrics.core.steps import TimeLine
 from metrics.core.traffic_providers import TRAEFIK
 from metrics.errors import PrometheusPartialError, PrometheusRefusedError
 from metrics.recorder import NullRecorder
@@ -140,6 +141,7 @@ def start(
                 query=query,
                 spaces=spaces,
                 database=database,
+                line=TimeLine(clock, limit=timedelta(seconds=2)),
                 clock=clock,
                 recorder=NullRecorder(),
                 settings=SETTINGS,

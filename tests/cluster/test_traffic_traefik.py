@@ -15,6 +15,7 @@ from devcluster.client import Cluster
 
 from metrics import store
 from metrics.core.signals import SignalName
+from metrics.core.steps import TimeLine
 from metrics.core.traffic_providers import TRAEFIK
 from metrics.recorder import NullRecorder
 from metrics.sources import queries
@@ -177,6 +178,7 @@ async def test_a_visit_is_seen_and_a_restarted_traefik_is_a_gap(
             query=prometheus,
             spaces=OneSpace(await objects_of(api, space.name)),
             database=database,
+            line=TimeLine(clock, limit=timedelta(seconds=2)),
             clock=clock,
             recorder=NullRecorder(),
             settings=TrafficSettings(

@@ -15,6 +15,7 @@ import pytest_asyncio
 from metrics import store
 from metrics.core.audit import AuditRules
 from metrics.core.signals import Activity, ActorClass, SignalName
+from metrics.core.steps import TimeLine
 from metrics.core.watermark import Blindness, GapReason, SightLimits
 from metrics.recorder import NullRecorder
 from sleeper.control.audit import ApiSignal, ApiSignalSettings
@@ -129,6 +130,7 @@ class Stage:
             is_space={"team-a", "team-b"}.__contains__,
             pod_is_gone=lambda *_: False,
             database=database,
+            line=TimeLine(clock, limit=timedelta(seconds=2)),
             clock=clock,
             recorder=NullRecorder(),
         )

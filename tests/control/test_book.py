@@ -13,12 +13,28 @@ from sleeper.control.assess import rules_fingerprint
 from sleeper.control.book import SpaceBook, SpacePage
 from sleeper.control.bookkeeping import Bookkeeper
 from sleeper.core.objects import Metadata, Namespace
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.core.record import FreedRequests, SleepRecord
 from sleeper.store import spaces
 from sleeper.store.engine import Database
 from sleeper.store.spaces import SpaceState
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+SLEEPING = SleepRecord(
+    space_uid="u-1",
+    space_name="a",
+    tenant="t",
+    epoch=1,
+    phase=PowerState.ASLEEP,
+    reason=Reason.IDLE,
+    horizon=NOW,
+    decided_at=NOW,
+    sleeping_since=NOW,
+    entries=(),
+    freed=FreedRequests(cpu_millis=0, memory_bytes=0, pods=0),
+)
 
 
 @pytest.fixture
@@ -40,7 +56,8 @@ class Shelf:
         return Namespace(metadata=Metadata(uid=uid)) if uid in self.namespaces else None
 
     def page(self, hours: float, *, asleep: bool = False, uid: str = "u-1") -> SpacePage:
-        return self.book.page(uid, rules="r", asleep=asleep, now=NOW + hours * HOUR)
+        record = SLEEPING if asleep else None
+        return self.book.page(uid, rules="r", record=record, now=NOW + hours * HOUR)
 
     async def stored(self) -> Mapping[str, SpaceState]:
         await self.keeper.save()
@@ -67,7 +84,7 @@ async def test_a_sleeping_space_has_no_row_so_a_crash_after_its_waking_forgets_n
 
 async def test_rules_that_change_during_a_sleep_bring_no_row_back(shelf: Shelf) -> None:
     shelf.page(0, asleep=True)
-    shelf.book.page("u-1", rules="others", asleep=True, now=NOW + HOUR)
+    shelf.book.page("u-1", rules="others", record=SLEEPING, now=NOW + HOUR)
     assert await shelf.stored() == {}
 
 

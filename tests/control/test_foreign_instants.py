@@ -13,6 +13,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.core.steps import TimeLine
 from metrics.core.watermark import GapReason
 from metrics.instruments import PrometheusRecorder
 from sleeper.control.assess import Assessor
@@ -124,6 +125,7 @@ def test_what_nobody_thought_of_costs_a_gap_and_not_the_connection() -> None:
         rules=Odd(),  # type: ignore[arg-type]
         is_space=lambda _name: True,
         streams=None,  # type: ignore[arg-type]
+        line=TimeLine(HandClock(), limit=timedelta(seconds=2)),
         clock=HandClock(),
         recorder=recorder,
     )

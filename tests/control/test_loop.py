@@ -15,6 +15,7 @@ from msgspec.structs import replace as replace_struct
 from metrics.core.activity import SpaceActivity
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import Activity, ActorClass, SignalName, SignalView
+from metrics.core.steps import TimeLine
 from metrics.recorder import NullRecorder
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
@@ -48,15 +49,21 @@ LONG_AGO = START - timedelta(days=1)
 
 @dataclass
 class SetClock:
-    """A clock that stands until it is set."""
+    """A clock that stands until it is moved on, or stepped."""
 
     at: datetime = START
+    stepped: timedelta = timedelta()
 
     def now(self) -> datetime:
         return self.at
 
     def monotonic(self) -> float:
-        return self.at.timestamp()
+        return (self.at - self.stepped).timestamp()
+
+    def step(self, by: timedelta) -> None:
+        """Somebody sets the wall clock."""
+        self.at += by
+        self.stepped += by
 
 
 @dataclass
@@ -250,6 +257,7 @@ class World:
             power_changed=lambda space, state, _at, _freed=None: self.powers.append(
                 (space.name, state)
             ),
+            line=TimeLine(self.clock, limit=timedelta(seconds=2)),
             clock=self.clock,
             recorder=NullRecorder(),
             pacing=Pacing(retry_backoff=timedelta(minutes=5)),

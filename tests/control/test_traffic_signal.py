@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from metrics.core.clock import EPOCH
+from metrics.core.steps import TimeLine
 from metrics.core.traffic import Sample, Series
 from metrics.core.traffic_providers import TRAEFIK
 from metrics.recorder import NullRecorder
@@ -37,12 +38,13 @@ class Played:
     visited: float = 1010.0
     slow_seconds: float = 0.0
     synced: bool = True
+    set_back_seconds: float = 0.0
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.now_seconds)
 
     def monotonic(self) -> float:
-        return self.now_seconds
+        return self.now_seconds + self.set_back_seconds
 
     async def scalar(self, _query: str) -> float:
         asked_at = self.now_seconds
@@ -84,6 +86,7 @@ async def replica(played: Played, database: Database) -> TrafficSignal:
         query=played,
         spaces=played,
         database=database,
+        line=TimeLine(played, limit=timedelta(seconds=2)),
         clock=played,
         recorder=NullRecorder(),
         settings=TrafficSettings(
