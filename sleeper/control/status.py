@@ -81,7 +81,7 @@ def wanted_annotations(
     if last_activity is not None:
         shown = _parse(present.get(names.LAST_ACTIVITY))
         patience = timedelta(seconds=1) if changes else ACTIVITY_EVERY
-        if shown is None or abs(last_activity.at - shown) >= patience:
+        if shown is None or last_activity.at - shown >= patience:
             want(names.LAST_ACTIVITY, rfc3339(last_activity.at))
             want(names.LAST_ACTIVITY_INFO, activity_info(last_activity))
     return changes
