@@ -31,7 +31,7 @@ from sleeper.core.plan import (
     Sleepable,
     entry_for,
     epoch_of,
-    left_busy,
+    left_running,
     next_epoch,
     sleepable,
     waves,
@@ -60,6 +60,7 @@ _UNDO_BECAUSE = {
     WhyLeft.OWNER_CHANGED: Reason.OWNER_SCALED_UP,
     WhyLeft.OTHER_EPOCH: Reason.LATE_WRITE,
     WhyLeft.BUSY: Reason.WORKLOAD_BUSY,
+    WhyLeft.EXCLUDED: Reason.EXCLUDED,
 }
 """Why an object that is left undoes the whole sleep. One that its owner deleted does not."""
 
@@ -146,8 +147,9 @@ class Sleep:
             return FlightResult(ok=False, reason=Reason.LATE_WRITE, message=message)
         found = await self._read(sleepable(objects))
         for item, live in found:
-            if (busy := left_busy(live, item.kind)) is not None:
-                message = f"nothing was changed: {busy.message}"
+            left = left_running(live, item.kind)
+            if left is not None and left.why is WhyLeft.BUSY:
+                message = f"nothing was changed: {left.message}"
                 return FlightResult(ok=False, reason=Reason.WORKLOAD_BUSY, message=message)
         entries = _entries(found)
         if not entries:

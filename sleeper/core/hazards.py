@@ -3,8 +3,8 @@
 Each finder looks for one kind of hazard; :data:`FINDERS` lists them, most important first. To
 handle a further kind of workload, add it to :mod:`sleeper.core.workloads` and take its finder out.
 
-Whatever its owner excluded, with all that it owns, is no hazard: sleep does not touch it. Nor is a
-Pod that has finished or is being deleted: there is nothing of it left to lose.
+What a sleep spares (:meth:`sleeper.core.owners.Owners.spared`) is no hazard. Nor is a Pod that has
+finished or is being deleted: there is nothing of it left to lose.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sleeper.core.objects import (
     SpaceObjects,
     StatefulSet,
 )
-from sleeper.core.owners import Owners
+from sleeper.core.owners import Owners, is_listed
 from sleeper.core.plan import as_json
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
@@ -38,10 +38,6 @@ DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 
 _FINISHED_PODS: Final = frozenset({"Succeeded", "Failed"})
 _FINISHED_JOBS: Final = frozenset({"Complete", "Failed"})
-_LISTED_KINDS: Final = frozenset(
-    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"}
-)
-"""Owners that the inventory lists: one that is missing has not arrived yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def find_hazards(objects: SpaceObjects, record: SleepRecord | None = None) -> tu
             for pod in objects.pods
             if pod.status.phase not in _FINISHED_PODS
             and pod.metadata.deletion_timestamp is None
-            and not owners.excluded(pod)
+            and not owners.spared(pod)
         ),
     )
     return tuple(hazard for find in FINDERS for hazard in find(scene))
@@ -90,7 +86,7 @@ def find_hazards(objects: SpaceObjects, record: SleepRecord | None = None) -> tu
 
 def _bare_pods(scene: _Scene) -> Iterator[Hazard]:
     for pod in scene.pods:
-        if pod.metadata.controller() is None:
+        if not pod.metadata.owners():
             name = f"Pod/{pod.metadata.name}"
             yield Hazard(
                 reason=Reason.BARE_POD,
@@ -101,7 +97,7 @@ def _bare_pods(scene: _Scene) -> Iterator[Hazard]:
 
 
 def _unsupported(scene: _Scene) -> Iterator[Hazard]:
-    """Pods whose top owner cannot be put to sleep, one hazard for each top owner."""
+    """What runs Pods and cannot be put to sleep, one hazard for each top owner."""
     named: set[str] = set()
     for pod in scene.pods:
         top = scene.owners.top(pod)
@@ -117,27 +113,34 @@ def _unsupported(scene: _Scene) -> Iterator[Hazard]:
             subject=name,
             message=f"{name} runs Pod {pod.metadata.name} and is not a kind that we can bring back",
             # An owner of a listed kind that is missing is only late: news of it is on its way.
-            wakes=found is not None or top.kind not in _LISTED_KINDS,
+            wakes=found is not None or not is_listed(top),
         )
     loners: tuple[ReplicaSet | ReplicationController, ...] = (
         *scene.objects.replica_sets,
         *scene.objects.replication_controllers,
     )
     for owner in loners:
-        standalone = owner.metadata.controller() is None and owner.metadata.uid not in named
-        if standalone and _replicas(owner) and not scene.owners.excluded(owner):
-            name = f"{type(owner).__name__}/{owner.metadata.name}"
-            yield Hazard(
-                reason=Reason.UNSUPPORTED_WORKLOAD,
-                subject=name,
-                message=f"{name} is not a kind that we can bring back",
-                wakes=True,
-            )
+        if not _replicas(owner) or scene.owners.spared(owner) or owner.metadata.uid in named:
+            continue
+        top = scene.owners.top(owner)
+        if top is not None and (
+            top.uid in named or is_listed(top) or scene.owners.get(top.uid) is not None
+        ):
+            continue  # named already, or owned by what has a rule of its own
+        named.add(owner.metadata.uid if top is None else top.uid)
+        name = _name(owner) if top is None else f"{top.kind}/{top.name}"
+        what = "" if top is None else f" wants Pods by {_name(owner)} and"
+        yield Hazard(
+            reason=Reason.UNSUPPORTED_WORKLOAD,
+            subject=name,
+            message=f"{name}{what} is not a kind that we can bring back",
+            wakes=True,
+        )
 
 
 def _running_jobs(scene: _Scene) -> Iterator[Hazard]:
     for job in scene.objects.jobs:
-        if _runs(job) and not scene.owners.excluded(job):
+        if _runs(job) and not scene.owners.spared(job):
             name = f"Job/{job.metadata.name}"
             yield Hazard(
                 reason=Reason.RUNNING_JOB, subject=name, message=f"{name} is running", wakes=True
@@ -146,7 +149,7 @@ def _running_jobs(scene: _Scene) -> Iterator[Hazard]:
 
 def _cron_jobs(scene: _Scene) -> Iterator[Hazard]:
     for cron_job in scene.objects.cron_jobs:
-        if not cron_job.spec.suspend and not scene.owners.excluded(cron_job):
+        if not cron_job.spec.suspend and not scene.owners.spared(cron_job):
             name = f"CronJob/{cron_job.metadata.name}"
             yield Hazard(
                 reason=Reason.CRON_JOB,
@@ -159,7 +162,7 @@ def _cron_jobs(scene: _Scene) -> Iterator[Hazard]:
 def _daemon_sets(scene: _Scene) -> Iterator[Hazard]:
     for daemon_set in scene.objects.daemon_sets:
         wanted = daemon_set.status.desired_number_scheduled
-        if wanted != 0 and not scene.owners.excluded(daemon_set):
+        if wanted != 0 and not scene.owners.spared(daemon_set):
             name = f"DaemonSet/{daemon_set.metadata.name}"
             yield Hazard(
                 reason=Reason.DAEMON_SET,
@@ -172,8 +175,8 @@ def _daemon_sets(scene: _Scene) -> Iterator[Hazard]:
 def _autoscalers(scene: _Scene) -> Iterator[Hazard]:
     for autoscaler in scene.objects.autoscalers:
         target = autoscaler.spec.scale_target_ref
-        scaled = scene.owners.named(target.kind, target.name)
-        if scaled is not None and scene.owners.excluded(scaled):
+        scaled = scene.owners.target(target)
+        if scaled is not None and scene.owners.spared(scaled):
             continue
         name = f"HorizontalPodAutoscaler/{autoscaler.metadata.name}"
         yield Hazard(
@@ -185,12 +188,12 @@ def _autoscalers(scene: _Scene) -> Iterator[Hazard]:
 
 def _operator_managed(scene: _Scene) -> Iterator[Hazard]:
     for workload in _workloads(scene):
-        owner = workload.metadata.controller()
-        if owner is not None and _replicas(workload):
+        owners = workload.metadata.owners()
+        if owners and _replicas(workload):
             yield Hazard(
                 reason=Reason.OPERATOR_MANAGED,
                 subject=_name(workload),
-                message=f"{_name(workload)} belongs to {owner.kind}/{owner.name}, "
+                message=f"{_name(workload)} belongs to {owners[0].kind}/{owners[0].name}, "
                 "whose controller would revert us",
             )
 
@@ -261,7 +264,7 @@ def _claims(scene: _Scene) -> Iterator[Hazard]:
     for stateful_set in scene.objects.stateful_sets:
         policy = stateful_set.spec.persistent_volume_claim_retention_policy
         deletes = policy is not None and policy.when_scaled == "Delete"
-        if deletes and _replicas(stateful_set) and not scene.owners.excluded(stateful_set):
+        if deletes and _replicas(stateful_set) and not scene.owners.spared(stateful_set):
             yield Hazard(
                 reason=Reason.CLAIM_RETENTION,
                 subject=_name(stateful_set),
@@ -312,7 +315,7 @@ def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:
         *scene.objects.deployments,
         *scene.objects.stateful_sets,
     )
-    return tuple(w for w in workloads if not scene.owners.excluded(w))
+    return tuple(w for w in workloads if not scene.owners.spared(w))
 
 
 def _replicas(

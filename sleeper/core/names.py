@@ -132,7 +132,10 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
     AnnotationSpec(
         key=EXCLUDE,
         form="`true` or `false`",
-        help="Leaves the Space, or the one workload, alone.",
+        help=(
+            "Leaves the Space, or the one workload with its Pods, alone; set on one that sleeps, "
+            "it wakes the Space, which sleeps without it from then on."
+        ),
         targets=(Target.NAMESPACE, Target.WORKLOAD),
     ),
     AnnotationSpec(

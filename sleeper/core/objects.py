@@ -59,12 +59,12 @@ class Metadata(_Wire, frozen=True, kw_only=True):
         """Value of a label, or None."""
         return (self.labels or {}).get(key)
 
-    def controller(self) -> OwnerReference | None:
-        """The owner that manages this object, or None."""
-        for owner in self.owner_references or ():
-            if owner.controller:
-                return owner
-        return None
+    def owners(self) -> tuple[OwnerReference, ...]:
+        """Who owns this object: the one that says that it manages it first."""
+        owners = self.owner_references or ()
+        if len(owners) > 1:
+            return tuple(sorted(owners, key=lambda owner: not owner.controller))
+        return owners
 
 
 class KubeObject(_Wire, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sleeper.core.objects import Pod, SpaceObjects
-from sleeper.core.owners import Owners
+from sleeper.core.owners import Owners, is_listed
 from sleeper.core.record import ObjectRef
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
@@ -22,9 +22,10 @@ def live_pods(objects: SpaceObjects, refs: Iterable[ObjectRef]) -> tuple[Pod, ..
     owners = Owners(objects)
 
     def belongs(pod: Pod) -> bool:
-        chain = tuple(owners.chain(pod))
-        if any(owner.uid in uids for owner in chain):
-            return True
-        return bool(chain) and chain[-1].kind == "ReplicaSet" and owners.get(chain[-1].uid) is None
+        return any(
+            owner.uid in uids
+            or (owner.kind == "ReplicaSet" and is_listed(owner) and owners.get(owner.uid) is None)
+            for owner in owners.chain(pod)
+        )
 
     return tuple(p for p in objects.pods if p.status.phase not in _FINISHED and belongs(p))

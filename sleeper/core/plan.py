@@ -24,7 +24,7 @@ from sleeper.core.notes import (
     raw_note,
 )
 from sleeper.core.objects import KubeObject, Namespace, SpaceObjects
-from sleeper.core.owners import is_excluded
+from sleeper.core.owners import Owners, excludes
 from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
 from sleeper.core.steps import Amend, Left, Patch, PatchPurpose, Settled, Step, WhyLeft
 from sleeper.core.workload_warnings import read_wave
@@ -65,10 +65,11 @@ def sleepable(objects: SpaceObjects) -> tuple[Sleepable, ...]:
     so no wake brings up what was not up.
     """
     found = []
+    owners = Owners(objects)
     for kind in KINDS.values():
         for obj in kind.select(objects):
             meta = obj.metadata
-            if is_excluded(obj) or meta.deletion_timestamp is not None:
+            if owners.spared(obj) or meta.deletion_timestamp is not None:
                 continue
             if not kind.replicas.turns(kind.replicas.read(as_json(obj))):
                 continue
@@ -116,9 +117,9 @@ def epoch_of(namespace: Namespace) -> int:
 
 
 def entry_for(live: JsonObject, *, kind: WorkloadKind, wave: int) -> Entry | None:
-    """The record's entry for a live object; None if it has nothing to stop."""
+    """The record's entry for a live object; None if it has nothing to stop or is excluded."""
     fields = _originals(live, kind, kept={})
-    if not fields:
+    if not fields or excludes(live["metadata"].get("annotations")):
         return None
     meta = live["metadata"]
     ref = ObjectRef(kind=kind.kind, name=meta["name"], uid=meta["uid"])
@@ -158,8 +159,8 @@ def sleep_step(
     note = note_on(live, kind=kind, space_uid=space_uid, entry=entry)
     if isinstance(note, RestoreNote):
         return _after_patch(live, kind=kind, note=note, entry=entry, epoch=epoch)
-    if (busy := left_busy(live, kind)) is not None:
-        return busy
+    if (running := left_running(live, kind)) is not None:
+        return running
     generation = generation_of(live)
     kept: Mapping[str, FieldValue] = {}
     if not untouched:
@@ -172,15 +173,18 @@ def sleep_step(
     return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
 
 
-def left_busy(live: JsonObject, kind: WorkloadKind) -> Left | None:
-    """Why an object that runs must not be stopped now, or None.
+def left_running(live: JsonObject, kind: WorkloadKind) -> Left | None:
+    """Why an object must not be stopped now, or None.
 
     Asked of the object as the API server has it, before the record and before the patch: the patch
     tests the generation, so that no change of its owner's comes in between.
     """
-    if (why := kind.busy(live)) is None:
-        return None
-    return Left(why=WhyLeft.BUSY, message=f"{kind.kind}/{live['metadata']['name']} is busy: {why}")
+    name = f"{kind.kind}/{live['metadata']['name']}"
+    if excludes(live["metadata"].get("annotations")):
+        return Left(why=WhyLeft.EXCLUDED, message=f"{name} was excluded by its owner")
+    if (why := kind.busy(live)) is not None:
+        return Left(why=WhyLeft.BUSY, message=f"{name} is busy: {why}")
+    return None
 
 
 def left_alone(live: JsonObject, ref: ObjectRef) -> Left | None:

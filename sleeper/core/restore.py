@@ -33,6 +33,7 @@ from sleeper.core.notes import (
     read_note,
 )
 from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.owners import Owners
 from sleeper.core.plan import (
     as_json,
     generation_of,
@@ -131,9 +132,9 @@ def adopt_step(live: JsonObject, *, ref: ObjectRef, space_uid: str, epoch: int) 
 def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str] | None:
     """What the owner did to a sleeping Space that asks for it to be up, with a sentence.
 
-    A recorded workload that runs again, or a workload that is not in the record and runs. While
-    the Space is still falling asleep its objects run because their turn has not come; there only
-    one that carries this sleep's note and runs again counts.
+    A recorded workload that runs again or is to be left alone from now on, or a workload that is
+    not in the record and runs. While the Space is still falling asleep its objects run because
+    their turn has not come; there only one that carries this sleep's note and runs again counts.
     """
     entries = {entry.ref.uid: entry for entry in record.entries}
     for item in sleepable(objects):
@@ -148,6 +149,12 @@ def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str]
         if was_asleep or record.phase is PowerState.ASLEEP:
             replicas = item.kind.replicas.read(live)
             return Reason.OWNER_SCALED_UP, f"{name} was scaled to {replicas}{_by(obj)}"
+    owners = Owners(objects)
+    for kind in KINDS.values():
+        for obj in kind.select(objects):
+            entry = entries.get(obj.metadata.uid)
+            if entry is not None and entry.fields and owners.spared(obj):
+                return Reason.EXCLUDED, f"{kind.kind}/{obj.metadata.name} was excluded{_by(obj)}"
     return None
 
 

@@ -62,6 +62,7 @@ class WhyLeft(StrEnum):
     GONE = "Gone"  # deleted by its owner
     REPLACED = "Replaced"  # deleted and created again by its owner
     OWNER_CHANGED = "OwnerChanged"  # the owner scaled it while it was asleep
+    EXCLUDED = "Excluded"  # its owner excluded it before its turn came
     BUSY = "Busy"  # between two revisions, or its owner holds roll-outs back
     OTHER_EPOCH = "OtherEpoch"  # it carries a note of another sleep
     DENIED = "Denied"  # a write was refused

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from sleeper.core import names
 from sleeper.core.names import Target
 from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.owners import Owners, is_excluded, is_listed
 from sleeper.core.policy import (
     PolicyNote,
     bounded,
@@ -29,19 +30,6 @@ MOST_OBJECTS: Final = 20
 
 LARGEST_WAVE: Final = 1_000_000
 
-_COPIES_ITS_ANNOTATIONS: Final = frozenset(
-    {
-        "CronJob",
-        "DaemonSet",
-        "Deployment",
-        "Job",
-        "ReplicaSet",
-        "ReplicationController",
-        "StatefulSet",
-    }
-)
-"""Kinds whose controllers write annotations on what they manage; its owner wrote none there."""
-
 
 def workload_warnings(
     objects: SpaceObjects, on: Callable[[KubeObject], tuple[PolicyNote, ...]] | None = None
@@ -52,7 +40,9 @@ def workload_warnings(
         objects: the Space's objects.
         on: what :func:`warnings_on` says of an object, or said before of the same version.
     """
-    found = (notes for obj in _workloads(objects) if (notes := (on or warnings_on)(obj)))
+    below = ((note,) for note in _excluded_in_vain(objects))
+    each = (notes for obj in _workloads(objects) if (notes := (on or warnings_on)(obj)))
+    found = chain(each, below)
     named = list(islice(found, MOST_OBJECTS))
     told = [note for notes in named for note in notes]
     if rest := sum(1 for _ in found):
@@ -97,9 +87,31 @@ def _workloads(objects: SpaceObjects) -> Iterator[KubeObject]:
     )
     for group in groups:
         for obj in group:
-            manager = obj.metadata.controller()
-            if manager is None or manager.kind not in _COPIES_ITS_ANNOTATIONS:
+            # Controllers of these kinds write annotations on what they own; its owner wrote none.
+            if not any(map(is_listed, obj.metadata.owners())):
                 yield obj
+
+
+def _excluded_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
+    """``exclude`` below a workload that a sleep stops with all that it owns; once a workload."""
+    excluded = [obj for obj in (*objects.replica_sets, *objects.pods) if is_excluded(obj)]
+    if not excluded:
+        return
+    owners = Owners(objects)
+    told: set[str] = set()
+    for obj in excluded:
+        workload = next(iter(owners.workloads_above(obj)), None)
+        if workload is None or workload.metadata.uid in told or owners.spared(obj):
+            continue
+        told.add(workload.metadata.uid)
+        name = f"{type(obj).__name__}/{obj.metadata.name}"
+        sleeps_with = f"{type(workload).__name__}/{workload.metadata.name}"
+        yield PolicyNote(
+            key=names.EXCLUDE,
+            value=(obj.metadata.annotations or {})[names.EXCLUDE],
+            advice=f"on {name} has no effect: it sleeps with {sleeps_with}, where it belongs",
+            on=name,
+        )
 
 
 def _warning(key: str, value: str, target: Target) -> PolicyNote | None:

@@ -13,7 +13,7 @@ import pytest
 from metrics.instruments import NullRecorder
 from sleeper.control.flight_result import FlightResult, FlightSettings
 from sleeper.control.flights import Flights
-from sleeper.core.names import EPOCH, POWER_STATE, RESTORE, WAVE
+from sleeper.core.names import EPOCH, EXCLUDE, POWER_STATE, RESTORE, WAVE
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, ObjectRef, SleepRecord
@@ -676,3 +676,33 @@ async def test_a_roll_out_that_begins_between_record_and_patch_undoes_the_sleep(
     assert "Deployment/web is busy" in result.message
     assert essence(api) == before
     assert api.stored == {}
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_workload_that_is_excluded_before_its_turn_undoes_the_sleep(
+    *, resumed: bool
+) -> None:
+    api = mixed_space()
+
+    def excludes(name: str, write: Callable[[], Any]) -> Any:
+        done = write()
+        if name == "create record":
+            api.objects["Deployment", "web"]["metadata"]["annotations"][EXCLUDE] = "true"
+            if resumed:
+                raise Killed
+        return done
+
+    api.fault = excludes
+    if resumed:
+        await until_dead(flights(api).sleep(SPACE, IDLE))
+    result = await flights(api).sleep(SPACE, IDLE)
+
+    assert result.reason is Reason.EXCLUDED, result
+    assert "Deployment/web was excluded by its owner" in result.message
+    assert replicas(api) == {"web": 4, "off": 0, "db": 2}
+    assert api.stored == {}
+
+    api.fault = lambda _name, write: write()
+    assert (await flights(api).sleep(SPACE, IDLE)).ok
+    assert replicas(api) == {"web": 4, "off": 0, "db": 0}

@@ -4,9 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sleeper.core.hazards import find_hazards
 from sleeper.core.objects import SpaceObjects
+from sleeper.core.plan import sleepable
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
@@ -19,8 +22,28 @@ def space(**groups: Any) -> SpaceObjects:
     return msgspec.convert({"namespace": namespace, **groups}, SpaceObjects)
 
 
+GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
+GROUPS |= dict.fromkeys(("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"), "apps/v1")
+
+
+def reference(owner: str, *, api: str | None = None, controller: bool = True) -> dict[str, Any]:
+    """An owner reference to ``Kind/name``; kinds that are not built in are of an operator's."""
+    kind, name = owner.split("/")
+    return {
+        "apiVersion": api or GROUPS.get(kind, "example.com/v1"),
+        "kind": kind,
+        "name": name,
+        "uid": f"uid-{name}",
+        **({"controller": True} if controller else {}),
+    }
+
+
 def thing(
-    name: str, *, owner: str | None = None, annotations: dict[str, str] | None = None, **more: Any
+    name: str,
+    *,
+    owner: str | dict[str, Any] | None = None,
+    annotations: dict[str, str] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": name,
@@ -28,10 +51,7 @@ def thing(
         "annotations": annotations or {},
     }
     if owner is not None:
-        kind, owner_name = owner.split("/")
-        metadata["ownerReferences"] = [
-            {"kind": kind, "name": owner_name, "uid": f"uid-{owner_name}", "controller": True}
-        ]
+        metadata["ownerReferences"] = [reference(owner) if isinstance(owner, str) else owner]
     metadata.update(more.pop("metadata", {}))
     return {"metadata": metadata, **more}
 
@@ -102,6 +122,8 @@ def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard() -
 
 PARTITIONED = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
 
+TO_WEB = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+
 HOLDING = [
     ("a bare Pod", Reason.BARE_POD, "Pod/p", {"pods": [pod()]}),
     (
@@ -153,17 +175,31 @@ HOLDING = [
         "an autoscaler",
         Reason.AUTOSCALER,
         "HorizontalPodAutoscaler/a",
-        {
-            "autoscalers": [
-                thing("a", spec={"scaleTargetRef": {"kind": "Deployment", "name": "web"}})
-            ]
-        },
+        {"autoscalers": [thing("a", spec={"scaleTargetRef": TO_WEB})]},
     ),
     (
         "an operator's Deployment",
         Reason.OPERATOR_MANAGED,
         "Deployment/web",
         {"deployments": [deployment(owner="Kafka/k")]},
+    ),
+    (
+        "an operator's Deployment whose reference does not say that it manages it",
+        Reason.OPERATOR_MANAGED,
+        "Deployment/web",
+        {"deployments": [deployment(owner=reference("Kafka/k", controller=False))]},
+    ),
+    (
+        "a Pod whose owner does not say that it manages it",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "Kafka/k",
+        {"pods": [pod(owner=reference("Kafka/k", controller=False))]},
+    ),
+    (
+        "a ReplicaSet of a custom owner that has no Pod yet",
+        Reason.UNSUPPORTED_WORKLOAD,
+        "Rollout/r",
+        {"replica_sets": [thing("rs", owner="Rollout/r", spec={"replicas": 2})]},
     ),
     (
         "a Pod that must not be evicted",
@@ -312,7 +348,7 @@ def test_what_an_excluded_workload_owns_is_no_hazard_and_nor_is_its_autoscaler()
         deployments=[thing("web", annotations=EXCLUDE)],
         replica_sets=WEB["replica_sets"],
         pods=[pod(owner="ReplicaSet/web-5d", annotations={"karpenter.sh/do-not-disrupt": "true"})],
-        autoscalers=[thing("a", spec={"scaleTargetRef": {"kind": "Deployment", "name": "web"}})],
+        autoscalers=[thing("a", spec={"scaleTargetRef": TO_WEB})],
     )
     assert find_hazards(objects) == ()
 
@@ -378,6 +414,74 @@ def asleep(kind: str, name: str) -> SleepRecord:
         entries=(Entry(ref=ObjectRef(kind=kind, name=name, uid=f"uid-{name}"), fields={}),),
         freed=FreedRequests(cpu_millis=0, memory_bytes=0, pods=0),
     )
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("kind", ["Job", "StatefulSet", "Deployment", "DaemonSet", "ReplicaSet"])
+def test_an_owner_of_another_group_is_none_that_is_only_late(kind: str) -> None:
+    foreign = reference(f"{kind}/x", api="apps.kruise.io/v1beta1")
+    (found,) = find_hazards(space(pods=[pod(owner=foreign)]))
+    assert (found.reason, found.wakes) == (Reason.UNSUPPORTED_WORKLOAD, True)
+    (late,) = find_hazards(space(pods=[pod(owner=f"{kind}/x")]))
+    assert (late.reason, late.wakes) == (Reason.UNSUPPORTED_WORKLOAD, False)
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("api", ["example.com/v1", ""])
+def test_an_autoscaler_of_another_groups_namesake_is_a_hazard(api: str) -> None:
+    objects = space(
+        deployments=[thing("web", annotations=EXCLUDE)],
+        autoscalers=[thing("a", spec={"scaleTargetRef": TO_WEB | {"apiVersion": api}})],
+    )
+    assert [hazard.reason for hazard in find_hazards(objects)] == [Reason.AUTOSCALER]
+
+
+def excluded_at(*places: str) -> SpaceObjects:
+    """A Deployment with a Pod that is not to be evicted, and ``exclude`` in these places."""
+    note = {place: EXCLUDE if place in places else {} for place in ("web", "web-1", "web-1-x")}
+    return space(
+        deployments=[deployment(annotations=note["web"])],
+        replica_sets=[thing("web-1", owner="Deployment/web", annotations=note["web-1"])],
+        pods=[
+            pod(
+                "web-1-x",
+                owner="ReplicaSet/web-1",
+                annotations={"karpenter.sh/do-not-disrupt": "true"} | note["web-1-x"],
+            )
+        ],
+    )
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("places", [(), ("web-1",), ("web-1-x",), ("web-1", "web-1-x")])
+def test_exclude_below_a_workload_that_sleeps_silences_no_hazard(places: tuple[str, ...]) -> None:
+    objects = excluded_at(*places)
+    assert [item.ref.name for item in sleepable(objects)] == ["web"]
+    assert [hazard.reason for hazard in find_hazards(objects)] == [Reason.DO_NOT_EVICT]
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("places", [("web",), ("web", "web-1", "web-1-x")])
+def test_exclude_on_a_workload_spares_it_and_all_below_it(places: tuple[str, ...]) -> None:
+    objects = excluded_at(*places)
+    assert (sleepable(objects), find_hazards(objects)) == ((), ())
+
+
+@given(st.sets(st.sampled_from(["web", "web-1", "web-1-x"])))
+def test_hazards_and_plan_have_one_answer_to_what_sleep_touches(places: set[str]) -> None:
+    objects = excluded_at(*places)
+    assert bool(sleepable(objects)) is bool(find_hazards(objects))
+
+
+def test_owner_references_in_a_circle_come_to_an_end() -> None:
+    ring = space(
+        replica_sets=[
+            thing("a", owner="ReplicaSet/b", spec={"replicas": 1}),
+            thing("b", owner="ReplicaSet/a", spec={"replicas": 1}),
+        ],
+        pods=[pod(owner="ReplicaSet/a")],
+    )
+    assert {hazard.reason for hazard in find_hazards(ring)} == {Reason.UNSUPPORTED_WORKLOAD}
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,15 @@ WEB = ObjectRef(kind="Deployment", name="web", uid="web")
 DATABASE = ObjectRef(kind="StatefulSet", name="db", uid="db")
 
 
-def owned_by(kind: str, uid: str) -> dict[str, Any]:
-    return {"ownerReferences": [{"kind": kind, "name": uid, "uid": uid, "controller": True}]}
+def owned_by(
+    kind: str, uid: str, *, group: str = "apps", controller: bool = True
+) -> dict[str, Any]:
+    owner = {"apiVersion": f"{group}/v1", "kind": kind, "name": uid, "uid": uid}
+    return {"ownerReferences": [owner | ({"controller": True} if controller else {})]}
 
 
-def of(kind: str, uid: str, *, phase: str = "Running") -> Pod:
-    meta = {"name": "p", "uid": "p", **owned_by(kind, uid)}
+def of(kind: str, uid: str, *, phase: str = "Running", **owner: Any) -> Pod:
+    meta = {"name": "p", "uid": "p", **owned_by(kind, uid, **owner)}
     return msgspec.convert({"metadata": meta, "status": {"phase": phase}}, Pod)
 
 
@@ -45,7 +48,9 @@ def scene(pod: Pod) -> SpaceObjects:
         (of("ReplicaSet", "web-1", phase="Failed"), False),
         (of("ReplicaSet", "api-1"), False),
         (of("ReplicaSet", "not-seen-yet"), True),
+        (of("ReplicaSet", "not-seen-yet", group="apps.example.com"), False),
         (of("StatefulSet", "db"), True),
+        (of("StatefulSet", "db", controller=False), True),
         (of("StatefulSet", "other"), False),
         (of("Job", "job"), False),
     ],

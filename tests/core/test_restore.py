@@ -101,6 +101,14 @@ def test_an_excluded_workload_is_none_of_our_business(annotations: dict[str, str
     assert owner_wake(space(excluded), record()) is None
 
 
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("phase", [PowerState.ASLEEP, PowerState.FALLING_ASLEEP])
+def test_a_recorded_workload_that_is_excluded_wakes(phase: PowerState) -> None:
+    excluded = deployment("web", 0, note_epoch=4, annotations={"sleeper.dev/exclude": "true"})
+    found = owner_wake(space(excluded), record("web", phase=phase))
+    assert found == (Reason.EXCLUDED, "Deployment/web was excluded")
+
+
 def test_while_falling_asleep_a_workload_whose_turn_has_not_come_wakes_nothing() -> None:
     falling = record("web", phase=PowerState.FALLING_ASLEEP)
     assert owner_wake(space(deployment("web", 2)), falling) is None

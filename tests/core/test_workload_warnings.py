@@ -11,7 +11,7 @@ from sleeper.core.objects import SpaceObjects
 from sleeper.core.owners import is_excluded
 from sleeper.core.plan import sleepable, wave_of
 from sleeper.core.workload_warnings import workload_warnings
-from tests.core.test_hazards import space, thing
+from tests.core.test_hazards import reference, space, thing
 
 
 def workloads(**annotations: str) -> SpaceObjects:
@@ -91,3 +91,31 @@ def test_every_kind_of_workload_is_looked_at_also_where_an_operator_manages_it(g
         }
     )
     assert len(said(objects)) == 2
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("place", ["replica_sets", "pods"])
+def test_an_exclude_below_a_workload_is_named_once_with_the_place_where_it_has_an_effect(
+    place: str,
+) -> None:
+    below = {
+        "replica_sets": [thing("web-1", owner="Deployment/web")],
+        "pods": [thing(f"web-1-{i}", owner="ReplicaSet/web-1") for i in range(3)],
+    }
+    for obj in below[place]:
+        obj["metadata"]["annotations"] = {"sleeper.dev/exclude": "true"}
+    objects = space(deployments=[thing("web", spec={"replicas": 1})], **below)
+    (sentence,) = said(objects)
+    name = {"replica_sets": "ReplicaSet/web-1", "pods": "Pod/web-1-0"}[place]
+    assert sentence == (
+        f"sleeper.dev/exclude: 'true' on {name} has no effect: "
+        "it sleeps with Deployment/web, where it belongs"
+    )
+
+
+@pytest.mark.fault(7)
+def test_what_another_groups_job_owns_has_its_annotations_from_its_owner() -> None:
+    foreign = reference("Job/j", api="batch.volcano.sh/v1alpha1")
+    theirs = {"sleeper.dev/wave": "first"}
+    assert len(said(space(pods=[thing("p", owner=foreign, annotations=theirs)]))) == 1
+    assert said(space(pods=[thing("p", owner="Job/j", annotations=theirs)])) == []
