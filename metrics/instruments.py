@@ -171,6 +171,11 @@ EVENTS_DROPPED: Final = _counter(
     "sleeper_kubernetes_events_dropped_total",
     "Kubernetes Events left out because of the rate limit or an error.",
 )
+STRANGERS_TURNED_OUT: Final = _counter(
+    "sleeper_strangers_turned_out_total",
+    "Connections of unknown peers that were ended to make room for another one, by listener.",
+    "listener",
+)
 TRAFFIC_SECONDS: Final = _histogram(
     "sleeper_traffic_query_seconds",
     "Time of queries to Prometheus, by outcome.",
@@ -203,6 +208,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     CLOCK_STEPS,
     CLOCK_STEP_SECONDS,
     EVENTS_DROPPED,
+    STRANGERS_TURNED_OUT,
     TRAFFIC_SECONDS,
     METER_GAPS,
     METER_GAP_SECONDS,
@@ -236,6 +242,7 @@ class PrometheusRecorder:
         self._clock_steps = self._counter(CLOCK_STEPS)
         self._clock_step_seconds = self._gauge(CLOCK_STEP_SECONDS)
         self._events_dropped = self._counter(EVENTS_DROPPED)
+        self._strangers_turned_out = self._counter(STRANGERS_TURNED_OUT)
         self._traffic_seconds = self._histogram(TRAFFIC_SECONDS)
         self._meter_gaps = self._counter(METER_GAPS)
         self._meter_gap_seconds = self._counter(METER_GAP_SECONDS)
@@ -325,6 +332,10 @@ class PrometheusRecorder:
     def event_dropped(self) -> None:
         """See :class:`Recorder`."""
         self._events_dropped.inc()
+
+    def stranger_turned_out(self, door: str) -> None:
+        """See :class:`Recorder`."""
+        self._strangers_turned_out.labels(door).inc()
 
     def traffic_query(self, outcome: str, seconds: float) -> None:
         """See :class:`Recorder`."""

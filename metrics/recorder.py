@@ -55,6 +55,9 @@ class Recorder(Protocol):
     def event_dropped(self) -> None:
         """A Kubernetes Event was left out because of the rate limit or an error."""
 
+    def stranger_turned_out(self, door: str) -> None:
+        """A connection of nobody that we know was ended to make room for another one."""
+
     def traffic_query(self, outcome: str, seconds: float) -> None:
         """One query to Prometheus."""
 
@@ -111,6 +114,9 @@ class NullRecorder:
         """Nothing."""
 
     def event_dropped(self) -> None:
+        """Nothing."""
+
+    def stranger_turned_out(self, door: str) -> None:
         """Nothing."""
 
     def traffic_query(self, outcome: str, seconds: float) -> None:

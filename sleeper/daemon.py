@@ -435,7 +435,7 @@ class Daemon:
             metrics=self._recorder.aiohttp_handler(),
             clock=self._clock,
         )
-        await self._stack.enter_async_context(serve_app(app, door))
+        await self._stack.enter_async_context(serve_app(app, door, recorder=self._recorder))
 
     def _jobs(self, database: Database, cluster: _Cluster) -> Jobs:
         inventory = cluster.inventory

@@ -26,6 +26,7 @@ import structlog
 from metrics.core.clock import Clock
 from metrics.core.watermark import GapReason
 from metrics.recorder import Recorder
+from sleeper.api.door import Door
 from sleeper.api.sink_connection import BodyBuffers, Connection, Patience
 from sleeper.api.sink_http import Message
 from sleeper.errors import ConfigError
@@ -75,11 +76,14 @@ class SinkLimits:
     Attributes:
         body_bytes: largest body that is read. The API server's own bound with truncation is 10 MiB.
         held_bytes: most bytes of unread bodies in memory at a time.
+        strangers: connections at a time whose sender has neither shown a certificate nor named
+            the token; see :mod:`sleeper.api.door`.
         patience: how long they may take.
     """
 
     body_bytes: int = 16 << 20
     held_bytes: int = 128 << 20
+    strangers: int = 64
     patience: Patience = field(default_factory=Patience)
 
 
@@ -150,6 +154,16 @@ class AuditSink:
     def patience(self) -> Patience:
         """How long senders may take."""
         return self._limits.patience
+
+    @property
+    def strangers(self) -> int:
+        """How many connections of unknown senders there may be at a time."""
+        return self._limits.strangers
+
+    @property
+    def recorder(self) -> Recorder:
+        """Who counts."""
+        return self._recorder
 
     def open(self, request: Message, *, certified: bool) -> _Batch | HTTPStatus:
         """A request begins; a status refuses it."""
@@ -264,21 +278,25 @@ async def serve(
     Yields:
         The port.
     """
-    loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
     buffers = BodyBuffers()
-    server = await loop.create_server(
-        lambda: Connection(sink, connections, buffers),
-        sock=listener,
-        ssl=tls,
-        ssl_handshake_timeout=sink.patience.head,
-        ssl_shutdown_timeout=sink.patience.linger,
+    port = int(listener.getsockname()[1])
+    door = Door(
+        listener,
+        name="api_signal",
+        welcome=lambda guest: Connection(sink, connections, buffers, guest),
+        places=sink.strangers,
+        recorder=sink.recorder,
+        tls=tls,
+        handshake_seconds=sink.patience.head,
+        goodbye_seconds=sink.patience.linger,
     )
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.close()
-        await _finish(connections)
+    async with door.open():
+        try:
+            yield port
+        finally:
+            door.close()
+            await _finish(connections)
 
 
 async def _finish(connections: set[Connection]) -> None:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, Protocol, cast
 
+from sleeper.api.door import Guest
 from sleeper.api.sink_http import END_OF_HEAD, HEAD_BYTES, BadRequestError, Message
 
 _SCRATCH: Final = memoryview(bytearray(64 << 10))
@@ -125,18 +126,24 @@ class Connection(asyncio.BufferedProtocol):
     Args:
         connections: all that are open; it adds and removes itself.
         buffers: memory for bodies.
+        guest: what the door knows of it; told as soon as the sender is known.
 
     Attributes:
         closed: set once nothing more comes of it.
     """
 
     def __init__(
-        self, service: Service, connections: set[Connection], buffers: BodyBuffers
+        self,
+        service: Service,
+        connections: set[Connection],
+        buffers: BodyBuffers,
+        guest: Guest,
     ) -> None:
         self._service = service
         self._patience = service.patience
         self._connections = connections
         self._buffers = buffers
+        self._guest = guest
         self.closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -157,6 +164,9 @@ class Connection(asyncio.BufferedProtocol):
         """TLS is established."""
         self._transport = cast("asyncio.Transport", transport)
         self._certified = bool(transport.get_extra_info("peercert"))
+        self._guest.arrived(self._transport)
+        if self._certified:
+            self._guest.is_known()
         self._connections.add(self)
         self._within(self._patience.head, self._head_is_late)
 
@@ -169,6 +179,7 @@ class Connection(asyncio.BufferedProtocol):
         self._delivery = self._transport = None
         self._forget_body()
         self._connections.discard(self)
+        self._guest.left()
         self.closed.set()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -231,6 +242,7 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(answer, HTTPStatus):
             self._refuse(answer)
             return
+        self._guest.is_known()
         self._delivery = answer
         self._is_last = self._is_last or not message.keeps_alive
         self._within(self._patience.body, self._body_is_late)

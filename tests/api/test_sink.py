@@ -37,6 +37,7 @@ class Receiver(NullRecorder):
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
     missed: list[tuple[str, GapReason]] = field(default_factory=list)
     fates: list[tuple[str, str]] = field(default_factory=list)
+    turned_out: int = 0
 
     def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
         self.bodies.append((apiserver, bytes(body)))
@@ -47,6 +48,9 @@ class Receiver(NullRecorder):
 
     def audit_batch(self, apiserver: str, fate: str, events: int, seconds: float) -> None:
         self.fates.append((apiserver, fate))
+
+    def stranger_turned_out(self, door: str) -> None:
+        self.turned_out += 1
 
 
 @dataclass(frozen=True, kw_only=True)

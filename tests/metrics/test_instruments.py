@@ -45,6 +45,7 @@ def use_everything(recorder: Recorder) -> None:
     recorder.reflector("pods", "list")
     recorder.clock_step(-3.0)
     recorder.event_dropped()
+    recorder.stranger_turned_out("api")
     recorder.traffic_query("ok", 0.1)
     recorder.meter_gap(12)
     recorder.decide_seconds(1e-5)
