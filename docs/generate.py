@@ -18,7 +18,8 @@ from sleeper.cli.exits import ExitCode
 from sleeper.config.reading import ENVIRONMENT_PREFIX, listed_section, setting_fields
 from sleeper.config.settings import Config
 from sleeper.config.values import form_of, show_value
-from sleeper.core.names import ANNOTATIONS, LABEL_TENANT, TENANT_FORM
+from sleeper.core.databases import DATABASES
+from sleeper.core.names import ANNOTATIONS, LABEL_TENANT, LOCAL_DATA, TENANT_FORM
 from sleeper.core.reasons import MEANING as REASON_MEANING
 from sleeper.kube.crd import reference as sleeprecord_reference
 
@@ -125,6 +126,55 @@ def reasons() -> str:
     return _page(lines)
 
 
+def local_data() -> str:
+    """``local-data.md``."""
+    lines = _head("Databases whose data is looked after", "sleeper/core/databases.py")
+    lines += [
+        (
+            "A Pod that goes takes its own layer and its `emptyDir` volumes with it. Where a database "
+            "keeps its data there, its Space is held awake (`LocalData`), unless "
+            f"`{LOCAL_DATA}: disposable` on the workload or the namespace, or "
+            "`defaults.local_data: disposable` in the configuration, lets it go. An image is known by the "
+            "last parts of its name, whatever registry, mirror, tag or digest it has. Its data stays if a "
+            "volume that outlives the Pod (a claim, NFS and the like; `hostPath` only with a node "
+            "selector `kubernetes.io/hostname`; not `ephemeral` and `csi`, which inside a Pod end with it) "
+            "is mounted at its directory or a parent of it, and no volume of the Pod's own inside. "
+            "Whatever its image is called, a container tells a database by an `emptyDir` at one of the "
+            "directories that can be nothing else's, such as `/var/lib/mysql`. Init containers do not "
+            "count, sidecars do."
+        ),
+        "",
+        "| images | data in | moved by |",
+        "|---|---|---|",
+    ]
+    for one in DATABASES:
+        where = (
+            " and ".join(_codes(one.directories))
+            if one.all_used
+            else ", or ".join(_codes(one.directories))
+        )
+        if one.anywhere:
+            where += (", or " if where else "") + "any volume that outlives the Pod"
+        if one.only_with:
+            where += f"; only with {' or '.join(_codes(one.only_with))}"
+        if one.never_with:
+            where += f"; not with {' or '.join(_codes(one.never_with))}"
+        moved = ", ".join(_codes((*one.variables, *one.flags))) or "-"
+        lines.append(f"| {', '.join(_codes(one.images))} | {where} | {moved} |")
+    lines += [
+        "",
+        (
+            "What moves the data in a configuration file is not seen: such a Space is held although its "
+            "data may be safe, or the other way round."
+        ),
+    ]
+    return _page(lines)
+
+
+def _codes(words: tuple[str, ...]) -> list[str]:
+    return [f"`{word}`" for word in words]
+
+
 def exit_codes() -> str:
     """``exit-codes.md``."""
     lines = _head("Exit codes", "sleeper/cli/exits.py")
@@ -173,6 +223,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "cli.md": command_line,
     "configuration.md": configuration,
     "exit-codes.md": exit_codes,
+    "local-data.md": local_data,
     "metrics.md": metrics_reference,
     "reasons.md": reasons,
     "sleeprecord.md": sleeprecord_reference,

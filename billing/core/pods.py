@@ -22,7 +22,6 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A container; ``restart_policy == "Always"`` on an init container marks a sidecar."""
 
     name: str
-    image: str = ""
     resources: Resources | None = None
     restart_policy: str | None = None
 
@@ -57,26 +56,14 @@ class PodCondition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last_transition_time: str | None = None
 
 
-class EmptyDir(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Marks a volume as ``emptyDir``; none of its fields is read."""
-
-
-class Volume(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A volume of a Pod."""
-
-    name: str
-    empty_dir: EmptyDir | None = None
-
-
 class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The part of ``spec`` that metering and hazards read."""
+    """The part of ``spec`` that metering reads."""
 
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] | None = None
     overhead: Mapping[str, str | int | float] | None = None
     resources: Resources | None = None
     node_name: str | None = None
-    volumes: tuple[Volume, ...] | None = None
     termination_grace_period_seconds: int | None = None
 
 

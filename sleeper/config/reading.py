@@ -50,6 +50,7 @@ class LoadedConfig:
             awake_hours=defaults.awake_hours,
             timezone=defaults.timezone,
             required_signals=defaults.required_signals,
+            local_data=defaults.local_data,
             set_in=tuple(
                 (key, f"{dotted} ({self.sources[dotted]})")
                 for key, dotted in _BEHIND_ANNOTATIONS
@@ -65,6 +66,7 @@ _BEHIND_ANNOTATIONS: Final = (
     (names.AWAKE_HOURS, "defaults.awake_hours"),
     (names.TIMEZONE, "defaults.timezone"),
     (names.REQUIRED_SIGNALS, "defaults.required_signals"),
+    (names.LOCAL_DATA, "defaults.local_data"),
 )
 """Annotation → the setting that holds where it is missing."""
 

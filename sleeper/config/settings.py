@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from metrics.core.audit import DEFAULT_DISCOUNTED_AGENTS
 from metrics.core.signals import SignalName
 from sleeper.core.durations import Never
-from sleeper.core.policy import Mode
+from sleeper.core.policy import LocalData, Mode
 from sleeper.core.schedule import AwakeHours
 
 UTC: Final = ZoneInfo("UTC")
@@ -101,6 +101,11 @@ class DefaultsConfig:
         "Signals that must have been seen idle before a Space may sleep. Not set: `api`, and "
         "`traffic` where the Space has a route.",
         None,
+    )
+    local_data: LocalData = setting(
+        "`keep`: a database's data that lies in the Pod alone holds its Space awake; `disposable`: "
+        "sleeping may lose it.",
+        LocalData.KEEP,
     )
 
 

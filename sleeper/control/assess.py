@@ -222,7 +222,7 @@ class Assessor:
             has_routes=bool(routes),
             sleepable=len(sleepable(objects)),
             hazards=(
-                *find_hazards(objects, record),
+                *find_hazards(objects, record, local_data=reading.policy.local_data.value),
                 *map(_unseen, uncarried),
                 *_fights(page, record),
             ),

@@ -18,6 +18,7 @@ from metrics.instruments import Recorder
 from sleeper.control.assess import Assessment
 from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
 from sleeper.core import names
+from sleeper.core.hazards import emptied
 from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.policy import LONGEST_SHOWN, PolicyNote
 from sleeper.core.power import PowerState
@@ -87,12 +88,15 @@ class Herald:
         if not await self._write_beside(namespace, changes):
             return False
         when = verdict.next_transition
+        said = (
+            verdict.message,
+            None if when is None else f"sleeps at {rfc3339(when)}",
+            emptied(assessment.snapshot.hazards),
+        )
         await self._events.record(
             regarding=namespace,
             reason=Reason.IDLE_NOTICE.value,
-            note=verdict.message
-            if when is None
-            else f"{verdict.message}; sleeps at {rfc3339(when)}",
+            note="; ".join(filter(None, said)),
             action="Notice",
         )
         return True

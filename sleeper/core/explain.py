@@ -94,6 +94,7 @@ class Explanation:
 
 _READ_BY: dict[Reason, tuple[str, ...]] = {
     Reason.EXCLUDED: (names.EXCLUDE,),
+    Reason.LOCAL_DATA: (names.LOCAL_DATA,),
     Reason.DESIRED_AWAKE: (names.DESIRED,),
     Reason.DESIRED_ASLEEP: (names.DESIRED,),
     Reason.KEEP_AWAKE: (names.KEEP_AWAKE_UNTIL,),
@@ -209,6 +210,7 @@ def _settings(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetti
         (names.DESIRED, policy.desired),
         (names.REQUIRED_SIGNALS, policy.required_signals),
         (names.EXCLUDE, policy.excluded),
+        (names.LOCAL_DATA, policy.local_data),
     )
     for key, setting in values:
         value = _show(setting.value)

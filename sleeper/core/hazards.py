@@ -9,11 +9,12 @@ finished or is being deleted: there is nothing of it left to lose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from sleeper.core.adoption import marker
+from sleeper.core.names import LOCAL_DATA
 from sleeper.core.objects import (
     CronJob,
     DaemonSet,
@@ -28,6 +29,7 @@ from sleeper.core.objects import (
 )
 from sleeper.core.owners import Owners, is_listed
 from sleeper.core.plan import as_json
+from sleeper.core.policy import LocalData, read_local_data, shortened
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.snapshot import Hazard
@@ -39,6 +41,9 @@ DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 _FINISHED_PODS: Final = frozenset({"Succeeded", "Failed"})
 _FINISHED_JOBS: Final = frozenset({"Complete", "Failed"})
 
+_MOST_NAMED: Final = 5
+"""Of what sleeping empties so many are named in a notice; an Event is short."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
@@ -47,12 +52,14 @@ class _Scene:
     Attributes:
         objects: all of them.
         recorded: uids of the objects of the present sleep; our own hand is on these.
+        local_data: what is to become of data that lies in a Pod alone.
         owners: who manages whom.
         pods: the Pods that run or may run, and are not excluded.
     """
 
     objects: SpaceObjects
     recorded: frozenset[str]
+    local_data: LocalData
     owners: Owners
     pods: tuple[Pod, ...]
 
@@ -60,18 +67,25 @@ class _Scene:
 _Finder = Callable[[_Scene], Iterator[Hazard]]
 
 
-def find_hazards(objects: SpaceObjects, record: SleepRecord | None = None) -> tuple[Hazard, ...]:
+def find_hazards(
+    objects: SpaceObjects,
+    record: SleepRecord | None = None,
+    *,
+    local_data: LocalData = LocalData.KEEP,
+) -> tuple[Hazard, ...]:
     """Every hazard of a Space, most important first.
 
     Args:
         objects: the Space's objects.
         record: its present sleep; objects in it are not busy by themselves but by our doing.
+        local_data: whether data that lies in a Pod alone holds, where its workload does not say.
     """
     owners = Owners(objects)
     recorded = frozenset(entry.ref.uid for entry in record.entries) if record else frozenset()
     scene = _Scene(
         objects=objects,
         recorded=recorded,
+        local_data=local_data,
         owners=owners,
         pods=tuple(
             pod
@@ -274,10 +288,52 @@ def _claims(scene: _Scene) -> Iterator[Hazard]:
             )
 
 
+def _local_data(scene: _Scene) -> Iterator[Hazard]:
+    """Data of databases that goes with its Pod, once for each container of a workload."""
+    named: set[tuple[str, str]] = set()
+    found = (
+        (workload, lost)
+        for pod in scene.pods
+        if pod.spec.perishables
+        for workload in scene.owners.workloads_above(pod)  # sleep stops no others
+        for lost in pod.spec.perishables
+    )
+    for workload, lost in found:
+        if (workload.metadata.uid, lost.container) not in named:
+            named.add((workload.metadata.uid, lost.container))
+            holds = _wish(workload, scene.local_data) is LocalData.KEEP
+            what = (
+                f"{_name(workload)} keeps the data of container {lost.container} "
+                f"({shortened(lost.image)}) in {lost.directory}, on {lost.held_by}"
+            )
+            cure = (
+                f"sleeping would lose it. Mount a claim there, or let it go with {LOCAL_DATA}: "
+                f"{LocalData.DISPOSABLE} on the workload or its namespace"
+            )
+            yield Hazard(
+                reason=Reason.LOCAL_DATA,
+                subject=_name(workload),
+                message=f"{what}: {cure if holds else 'sleeping loses it, as its owner allows'}",
+                holds=holds,
+                empties=f"{lost.directory} of {_name(workload)}",
+            )
+
+
+def _wish(workload: KubeObject, default: LocalData) -> LocalData:
+    """What the owner wants for a workload; what cannot be read keeps."""
+    text = workload.metadata.annotation(LOCAL_DATA)
+    if text is None:
+        return default
+    try:
+        return read_local_data(text)
+    except ValueError:
+        return LocalData.KEEP
+
+
 def _empty_dirs(scene: _Scene) -> Iterator[Hazard]:
     named: set[str] = set()
     for pod in scene.pods:
-        volumes = [volume.name for volume in pod.spec.volumes or () if volume.empty_dir is not None]
+        volumes = pod.spec.empty_dirs
         top = scene.owners.top(pod)
         if not volumes or top is None or top.uid in named:
             continue
@@ -289,6 +345,7 @@ def _empty_dirs(scene: _Scene) -> Iterator[Hazard]:
             message=f"{name} keeps data in emptyDir ({', '.join(volumes)}), "
             "which sleeping empties, as any roll-out does",
             holds=False,
+            empties=f"emptyDir {', '.join(volumes)} of {name}",
         )
 
 
@@ -302,11 +359,21 @@ FINDERS: Final[tuple[_Finder, ...]] = (
     _operator_managed,
     _not_to_be_evicted,
     _busy,
+    _local_data,
     _asleep_by_another,
     _claims,
     _empty_dirs,
 )
 """The first seven kinds cannot be brought back or would revert us; the last three only tell."""
+
+
+def emptied(hazards: Iterable[Hazard]) -> str | None:
+    """What sleeping empties, as half a sentence; None: nothing that is known of."""
+    named = [hazard.empties for hazard in hazards if hazard.empties and not hazard.holds]
+    if not named:
+        return None
+    more = [] if len(named) <= _MOST_NAMED else [f"{len(named) - _MOST_NAMED} more"]
+    return "sleeping empties " + "; ".join((*named[:_MOST_NAMED], *more))
 
 
 def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:

@@ -68,6 +68,7 @@ DESIRED_REASON: Final = _key("desired-reason")
 REQUIRED_SIGNALS: Final = _key("required-signals")
 NOTICE: Final = _key("notice")
 EXCLUDE: Final = _key("exclude")
+LOCAL_DATA: Final = _key("local-data")
 WAVE: Final = _key("wave")
 
 POWER_STATE: Final = _key("power-state")
@@ -135,6 +136,15 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
         help=(
             "Leaves the Space, or the one workload with its Pods, alone; set on one that sleeps, "
             "it wakes the Space, which sleeps without it from then on."
+        ),
+        targets=(Target.NAMESPACE, Target.WORKLOAD),
+    ),
+    AnnotationSpec(
+        key=LOCAL_DATA,
+        form="`keep` or `disposable`",
+        help=(
+            "Whether data of a database that lies in the Pod alone holds the Space awake, or may "
+            "be lost by sleeping. What a workload says goes before what its namespace says."
         ),
         targets=(Target.NAMESPACE, Target.WORKLOAD),
     ),

@@ -7,10 +7,15 @@ around as values. Adding a field that a decision needs means adding it here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from billing.core.pods import PodSpec, PodStatus
+from billing.core import pods as metered
+from billing.core.pods import PodStatus
+from sleeper.core.local_data import Perishable, perishables
+from sleeper.core.pods import WIRE_FIELDS, Container, Fate, read_volume
 
 
 class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -75,6 +80,39 @@ class KubeObject(_Wire, frozen=True, kw_only=True):
 
 class Namespace(KubeObject, frozen=True, kw_only=True):
     """A namespace."""
+
+
+class PodSpec(metered.PodSpec, frozen=True, kw_only=True, rename="camel"):
+    """``spec`` of a Pod: what is metered, and what of its data goes with it.
+
+    Attributes:
+        perishables: data of databases that is gone once the Pod is.
+        empty_dirs: names of its ``emptyDir`` volumes.
+    """
+
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] | None = None
+    node_selector: Mapping[str, str] | None = None
+    volumes: tuple[Mapping[str, Any], ...] | None = None
+    perishables: tuple[Perishable, ...] = msgspec.field(default=(), name="-perishables")
+    empty_dirs: tuple[str, ...] = msgspec.field(default=(), name="-empty-dirs")
+
+    def __post_init__(self) -> None:
+        volumes = [one for wire in self.volumes or () if (one := read_volume(wire)) is not None]
+        init_containers = self.init_containers or ()
+        # A changed copy has nothing left to read: it is given what was found.
+        found = perishables(self.containers, init_containers, volumes, self.node_selector or {})
+        empty_dirs = tuple(one.name for one in volumes if one.fate is Fate.EMPTY_DIR)
+        force_setattr(self, "perishables", self.perishables or found)
+        force_setattr(self, "empty_dirs", self.empty_dirs or empty_dirs)
+        for field in ("volumes", "node_selector"):
+            force_setattr(self, field, None)
+        for container in (*self.containers, *init_containers):
+            for field in WIRE_FIELDS:
+                force_setattr(container, field, _NO_CONTAINER[field])
+
+
+_NO_CONTAINER: Final = {field: getattr(Container(name=""), field) for field in WIRE_FIELDS}
 
 
 class Pod(KubeObject, frozen=True, kw_only=True):

@@ -59,6 +59,13 @@ class Desired(StrEnum):
     AWAKE = "awake"
 
 
+class LocalData(StrEnum):
+    """What is to become of a database's data that lies in the Pod alone."""
+
+    KEEP = "keep"
+    DISPOSABLE = "disposable"
+
+
 class Source(StrEnum):
     """Where an effective value comes from; a later one wins."""
 
@@ -94,6 +101,7 @@ class PolicyDefaults:
         timezone: zone in which awake-hours are read.
         required_signals: signals that must have been seen idle; None: ``api``, and ``traffic``
             where the Space has a route.
+        local_data: whether data that lies in the Pod alone holds its Space awake.
         set_in: key of the annotation → the configuration's setting behind it and what set that;
             of what is missing here nobody said anything, and the value is built in.
     """
@@ -104,6 +112,7 @@ class PolicyDefaults:
     awake_hours: AwakeHours | None = None
     timezone: ZoneInfo = _UTC
     required_signals: frozenset[SignalName] | None = None
+    local_data: LocalData = LocalData.KEEP
     set_in: tuple[tuple[str, str], ...] = ()
 
 
@@ -120,6 +129,7 @@ class SleepPolicy:
     desired: Setting[Desired]
     required_signals: Setting[frozenset[SignalName]]
     excluded: Setting[bool]
+    local_data: Setting[LocalData]
 
     @property
     def sleeps_when_hours_end(self) -> bool:
@@ -154,10 +164,7 @@ class PolicyNote:
     @property
     def quoted(self) -> str:
         """The value in quotes, cut where it is long."""
-        value = self.value
-        if len(value) > LONGEST_SHOWN:
-            value = value[: LONGEST_SHOWN - 1] + "…"
-        return repr(value)
+        return repr(shortened(self.value))
 
     def __str__(self) -> str:
         return f"{self.key}: {self.quoted} {self.advice}"
@@ -176,6 +183,11 @@ class PolicyReading:
     policy: SleepPolicy
     problems: tuple[PolicyNote, ...] = ()
     warnings: tuple[PolicyNote, ...] = ()
+
+
+def shortened(text: str) -> str:
+    """A text of somebody else's, cut where it is long."""
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def read_policy(
@@ -266,6 +278,7 @@ def _read(ours: Written, defaults: PolicyDefaults, has_routes: bool) -> PolicyRe
         desired=setting(names.DESIRED, _desired, built_in(Desired.AUTO)),
         required_signals=setting(names.REQUIRED_SIGNALS, _signals, required),
         excluded=setting(names.EXCLUDE, read_flag, built_in(False)),
+        local_data=overridable(names.LOCAL_DATA, read_local_data, defaults.local_data),
     )
     return PolicyReading(
         policy=policy,
@@ -342,6 +355,15 @@ def _mode(text: str) -> Mode:
 
 def _desired(text: str) -> Desired:
     return Desired(text.strip())
+
+
+def read_local_data(text: str) -> LocalData:
+    """``keep`` or ``disposable``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return LocalData(text.strip())
 
 
 def _sleep_after(text: str) -> timedelta | Never:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DO_NOT_EVICT = "DoNotEvict"
     WORKLOAD_BUSY = "WorkloadBusy"
     ASLEEP_BY_ANOTHER = "AsleepByAnother"
+    LOCAL_DATA = "LocalData"
     EMPTY_DIR = "EmptyDir"
     CLAIM_RETENTION = "ClaimRetention"
     NO_TRAFFIC_PROVIDER = "NoTrafficProvider"
@@ -93,6 +94,7 @@ MEANING: dict[Reason, str] = {
     Reason.DO_NOT_EVICT: "A Pod is marked as not to be evicted.",
     Reason.WORKLOAD_BUSY: "A workload is between two revisions or sizes, or holds roll-outs back.",
     Reason.ASLEEP_BY_ANOTHER: "Another tool holds a workload at zero; it is left alone.",
+    Reason.LOCAL_DATA: "A database's data lies in its Pod alone and would be lost.",
     Reason.EMPTY_DIR: "Its Pods have emptyDir volumes; sleeping empties them, as a roll-out does.",
     Reason.CLAIM_RETENTION: "Scaling down would delete its claims; sleeping switches that off.",
     Reason.NO_TRAFFIC_PROVIDER: "A route is carried by nothing whose traffic we can see.",

@@ -23,6 +23,7 @@ class Hazard:
         holds: True if it holds the Space awake; False if it is only named by ``explain``.
         wakes: True if its appearance in a sleeping Space wakes it.
         until: when it ceases to hold; None: with what it is about.
+        empties: what of it sleeping empties, as a noun phrase; "" if nothing.
     """
 
     reason: Reason
@@ -31,6 +32,7 @@ class Hazard:
     holds: bool = True
     wakes: bool = False
     until: datetime | None = None
+    empties: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from sleeper.core.policy import (
     bounded,
     in_vain,
     read_flag,
+    read_local_data,
     unread,
     without_effect,
     written_by_owner,
@@ -129,5 +130,6 @@ def _warning(key: str, value: str, target: Target) -> PolicyNote | None:
 _READ: Final = {
     names.EXCLUDE: (read_flag, "it is left alone until that is mended"),
     names.WAVE: (read_wave, "its wave is 0 until that is mended"),
+    names.LOCAL_DATA: (read_local_data, "its data holds the Space awake until that is mended"),
 }
 """Keys for workloads → how they are read, and what holds where they cannot be."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from metrics.core.signals import SignalName
 from sleeper.config import LoadedConfig, load_config
 from sleeper.core.durations import Never
-from sleeper.core.policy import Mode
+from sleeper.core.policy import LocalData, Mode
 from sleeper.errors import ConfigError
 
 USABLE: Mapping[str, Any] = {
@@ -60,6 +60,7 @@ def test_policy_defaults_are_read_as_annotations_are(tmp_path: Path) -> None:
         "awake_hours": "Mon-Fri 08:00-19:00",
         "timezone": "Europe/Berlin",
         "required_signals": ["api"],
+        "local_data": "disposable",
     }
     policy = load(tmp_path, {"mode": "observe", "defaults": defaults}).policy_defaults
     assert policy.mode is Mode.OBSERVE
@@ -68,6 +69,7 @@ def test_policy_defaults_are_read_as_annotations_are(tmp_path: Path) -> None:
     assert policy.awake_hours is not None
     assert str(policy.timezone) == "Europe/Berlin"
     assert policy.required_signals == frozenset({SignalName.API})
+    assert policy.local_data is LocalData.DISPOSABLE
 
 
 def test_the_environment_wins_and_every_value_knows_where_it_comes_from(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sleeper.core.decide import decide
 from sleeper.core.fights import REVERSALS, Reversals, fight
 from sleeper.core.objects import Metadata, Namespace, SpaceObjects
 from sleeper.core.policy import PolicyDefaults, read_policy
+from sleeper.core.reasons import Reason
 from sleeper.core.snapshot import Hazard
 from sleeper.core.verdict import VerdictKind
 from sleeper.core.workload_warnings import MOST_OBJECTS, workload_warnings
@@ -139,6 +140,19 @@ async def test_notice_is_one_patch_beside_what_was_seen_and_one_event_that_says_
     }
     (note,) = events.notes
     assert note.endswith("sleeps at 2026-11-18T12:10:00Z")
+
+
+@pytest.mark.fault(8)
+async def test_notice_names_what_sleeping_will_empty() -> None:
+    patches, events = Patches(), Events()
+    herald = Herald(client=patches, events=events, recorder=NullRecorder())
+    cache = Hazard(
+        reason=Reason.EMPTY_DIR, subject="", message="", holds=False, empties="emptyDir tmp of X"
+    )
+    seen = soon_asleep()
+    await herald.give_notice(replace(seen, snapshot=replace(seen.snapshot, hazards=(cache,))))
+    (note,) = events.notes
+    assert note.endswith("sleeps at 2026-11-18T12:10:00Z; sleeping empties emptyDir tmp of X")
 
 
 @pytest.mark.parametrize("refusal", [Conflict, Forbidden, OutcomeUnknown])

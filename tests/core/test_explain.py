@@ -10,7 +10,7 @@ from hypothesis import given
 from metrics.core.signals import SignalName
 from sleeper.core.decide import decide
 from sleeper.core.explain import Explanation, explain
-from sleeper.core.policy import PolicyDefaults, PolicyReading
+from sleeper.core.policy import PolicyDefaults, PolicyReading, SleepPolicy
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import MEANING, Reason
 from sleeper.core.snapshot import Snapshot
@@ -44,7 +44,7 @@ def test_every_verdict_can_be_explained_and_sent(seen: Snapshot, reading: Policy
         assert told.would_change or told.reason is Reason.TERMINATING
     sent = msgspec.json.decode(msgspec.json.encode(told))
     assert sent["space"] == "team-a-dev"
-    assert len(sent["settings"]) == 9
+    assert len(sent["settings"]) == len(SleepPolicy.__dataclass_fields__)
 
 
 def test_it_says_what_was_seen_by_which_rule_and_from_where() -> None:

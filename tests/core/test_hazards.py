@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleeper.core.hazards import find_hazards
+from sleeper.core.hazards import emptied, find_hazards
 from sleeper.core.objects import SpaceObjects
 from sleeper.core.plan import sleepable
+from sleeper.core.policy import LocalData
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
+from sleeper.core.snapshot import Hazard
 from tests.core.values import NOW
 
 
@@ -109,6 +111,11 @@ WEB = {
     "deployments": [deployment()],
     "replica_sets": [thing("web-5d", owner="Deployment/web", spec={"replicas": 1})],
 }
+DATABASE_POD = pod(
+    "db-0",
+    owner="StatefulSet/db",
+    spec={"containers": [{"name": "sql", "image": "mysql:8.4"}]},
+)
 
 
 def test_deployments_and_settled_stateful_sets_with_their_pods_are_no_hazard() -> None:
@@ -234,6 +241,12 @@ HOLDING = [
         Reason.WORKLOAD_BUSY,
         "StatefulSet/db",
         {"stateful_sets": [stateful_set(generation=4)]},
+    ),
+    (
+        "a database without a volume",
+        Reason.LOCAL_DATA,
+        "StatefulSet/db",
+        {"stateful_sets": [stateful_set()], "pods": [DATABASE_POD]},
     ),
     (
         "a scaling StatefulSet",
@@ -539,3 +552,63 @@ def test_what_is_accepted_is_named_but_does_not_hold() -> None:
         (Reason.EMPTY_DIR, "Deployment/web", False),
     ]
     assert "kube-downscaler" in found[0].message
+
+
+@pytest.mark.fault(8)
+def test_data_in_the_pod_alone_is_told_with_all_that_its_owner_needs() -> None:
+    twins = [DATABASE_POD, DATABASE_POD | thing("db-1", owner="StatefulSet/db")]
+    (found,) = find_hazards(space(stateful_sets=[stateful_set()], pods=twins))
+    assert (found.reason, found.holds, found.wakes) == (Reason.LOCAL_DATA, True, False)
+    assert found.message == (
+        "StatefulSet/db keeps the data of container sql (mysql:8.4) in /var/lib/mysql, on the "
+        "container's own layer: sleeping would lose it. Mount a claim there, or let it go with "
+        "sleeper.dev/local-data: disposable on the workload or its namespace"
+    )
+
+
+@pytest.mark.parametrize(
+    ("on_workload", "default", "holds"),
+    [
+        (None, LocalData.KEEP, True),
+        (None, LocalData.DISPOSABLE, False),
+        ("disposable", LocalData.KEEP, False),
+        (" disposable ", LocalData.KEEP, False),
+        ("keep", LocalData.DISPOSABLE, True),
+        ("Disposable", LocalData.DISPOSABLE, True),
+        ("", LocalData.DISPOSABLE, True),
+    ],
+)
+def test_the_workload_lets_its_data_go_or_else_the_namespace_or_else_the_configuration(
+    on_workload: str | None, default: LocalData, holds: bool
+) -> None:
+    annotations = {} if on_workload is None else {"sleeper.dev/local-data": on_workload}
+    objects = space(stateful_sets=[stateful_set(annotations=annotations)], pods=[DATABASE_POD])
+    (found,) = find_hazards(objects, local_data=default)
+    assert (found.reason, found.holds) == (Reason.LOCAL_DATA, holds)
+    assert found.empties == "/var/lib/mysql of StatefulSet/db"
+
+
+def test_data_of_what_sleep_does_not_stop_is_not_lost_by_it() -> None:
+    excluded = space(stateful_sets=[stateful_set(annotations=EXCLUDE)], pods=[DATABASE_POD])
+    assert find_hazards(excluded) == ()
+    going = DATABASE_POD | thing(
+        "db-0", owner="StatefulSet/db", metadata={"deletionTimestamp": "2026-11-18T12:00:00Z"}
+    )
+    assert find_hazards(space(stateful_sets=[stateful_set()], pods=[going])) == ()
+
+
+def test_what_sleeping_empties_is_told_of_what_is_let_go_alone_and_not_without_end() -> None:
+    def one(number: int, holds: bool = False) -> Hazard:
+        empties = f"/data of Deployment/d{number}"
+        return Hazard(
+            reason=Reason.LOCAL_DATA, subject="", message="", holds=holds, empties=empties
+        )
+
+    assert emptied([]) is None
+    assert emptied([one(1, holds=True)]) is None
+    assert emptied([one(1), one(2, holds=True), one(3)]) == (
+        "sleeping empties /data of Deployment/d1; /data of Deployment/d3"
+    )
+    many = emptied([one(number) for number in range(40)])
+    assert many is not None
+    assert many.endswith("; /data of Deployment/d4; 35 more")

@@ -119,3 +119,11 @@ def test_what_another_groups_job_owns_has_its_annotations_from_its_owner() -> No
     theirs = {"sleeper.dev/wave": "first"}
     assert len(said(space(pods=[thing("p", owner=foreign, annotations=theirs)]))) == 1
     assert said(space(pods=[thing("p", owner="Job/j", annotations=theirs)])) == []
+
+
+def test_a_local_data_that_cannot_be_read_is_named_and_holds() -> None:
+    (sentence,) = said(workloads(local_data="gone"))
+    assert sentence == (
+        "sleeper.dev/local-data: 'gone' on Deployment/web cannot be read; expected `keep` or "
+        "`disposable`; its data holds the Space awake until that is mended"
+    )
