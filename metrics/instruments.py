@@ -75,6 +75,10 @@ _TRANSITION_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
 _DECIDE_BUCKETS: Final = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 
 SPACES: Final = _gauge("sleeper_spaces", "Spaces by power state.", "state")
+RESTORED_ASLEEP: Final = _gauge(
+    "sleeper_restored_asleep_workloads",
+    "Workloads of Spaces that were restored or copied while they slept and stay at zero.",
+)
 VERDICTS: Final = _counter(
     "sleeper_verdicts_total", "Verdicts by kind and reason.", "kind", "reason"
 )
@@ -189,6 +193,7 @@ METER_GAP_SECONDS: Final = _counter(
 
 METRICS: Final[tuple[Metric, ...]] = (
     SPACES,
+    RESTORED_ASLEEP,
     VERDICTS,
     DECIDE_SECONDS,
     WATERMARK,
@@ -223,6 +228,7 @@ class PrometheusRecorder:
         ProcessCollector(registry=self.registry)
         self._clock = clock
         self._spaces = self._gauge(SPACES)
+        self._restored_asleep = self._gauge(RESTORED_ASLEEP)
         self._verdicts = self._counter(VERDICTS)
         self._decide_seconds = self._histogram(DECIDE_SECONDS)
         self._watermark = self._gauge(WATERMARK)
@@ -261,6 +267,10 @@ class PrometheusRecorder:
         for state, count in by_state.items():
             self._spaces.labels(state).set(count)
         self._states |= by_state.keys()
+
+    def restored_asleep(self, workloads: int) -> None:
+        """See :class:`Recorder`."""
+        self._restored_asleep.set(workloads)
 
     def verdict(self, reason: str, kind: str) -> None:
         """See :class:`Recorder`."""

@@ -13,6 +13,9 @@ class Recorder(Protocol):
     def spaces(self, by_state: Mapping[str, int]) -> None:
         """Number of Spaces in each power state; a state that is left out has none."""
 
+    def restored_asleep(self, workloads: int) -> None:
+        """Workloads that were restored or copied while they slept, and stay at zero."""
+
     def verdict(self, reason: str, kind: str) -> None:
         """One verdict was reached."""
 
@@ -72,6 +75,9 @@ class NullRecorder:
     """A :class:`Recorder` for whom nobody watches."""
 
     def spaces(self, by_state: Mapping[str, int]) -> None:
+        """Nothing."""
+
+    def restored_asleep(self, workloads: int) -> None:
         """Nothing."""
 
     def verdict(self, reason: str, kind: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
@@ -16,8 +16,11 @@ import msgspec
 from sleeper import __version__
 from sleeper.cli.exits import CommandError, ExitCode
 from sleeper.core import names
+from sleeper.core.jsonpatch import ABSENT, resolve
+from sleeper.core.notes import NOTE_POINTER
 from sleeper.core.objects import Namespace
 from sleeper.core.space import no_space_because, tenant_label
+from sleeper.core.workloads import KINDS
 from sleeper.kube.client import KubeClient
 from sleeper.telemetry.clock import SystemClock
 
@@ -32,6 +35,13 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 _PAGE: Final = msgspec.json.Decoder(_Page)
+
+
+class _Workloads(msgspec.Struct, frozen=True):
+    items: tuple[dict[str, Any], ...] = ()
+
+
+_WORKLOADS: Final = msgspec.json.Decoder(_Workloads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +94,24 @@ async def get_space(client: KubeClient, name: str) -> Namespace:
     if (because := no_space_because(found)) is not None:
         raise CommandError(f"{name} is no Space: {because}", ExitCode.NOT_FOUND)
     return found
+
+
+async def at_zero_by_us(client: KubeClient, name: str) -> tuple[str, ...]:
+    """``Kind/name`` of the workloads of a namespace that carry our annotation and want no Pods.
+
+    Raises:
+        KubeError: they could not be listed.
+    """
+    found: list[str] = []
+    for kind in KINDS.values():
+        path = f"/apis/{kind.group_version}/namespaces/{quote(name, safe='')}/{kind.plural}"
+        async for body in client.pages(path):
+            found.extend(
+                f"{kind.kind}/{live['metadata']['name']}"
+                for live in _WORKLOADS.decode(body).items
+                if resolve(live, NOTE_POINTER) is not ABSENT and kind.is_at_zero(live)
+            )
+    return tuple(found)
 
 
 def _usual_kubeconfig() -> Path | None:

@@ -14,6 +14,7 @@ import click
 from sleeper.cli.exits import CommandError, ExitCode
 from sleeper.cli.kubernetes import (
     Target,
+    at_zero_by_us,
     connect,
     context_option,
     get_space,
@@ -25,6 +26,7 @@ from sleeper.core.durations import format_instant, parse_duration, parse_instant
 from sleeper.core.objects import Namespace
 from sleeper.core.power import PowerState
 from sleeper.kube.client import KubeClient
+from sleeper.kube.errors import Forbidden
 from sleeper.telemetry.clock import SystemClock
 
 WAKE_FOR: Final = timedelta(minutes=1)
@@ -231,6 +233,28 @@ async def _annotate(
             await _wait_for(client, spaces, wait)
 
 
+async def _stays_down(client: KubeClient, name: str, wait: _Wait, shown: dict[str, str]) -> bool:
+    """Whether a Space that is awake still has workloads at zero under our annotation.
+
+    They may have been restored or copied while they slept. Who may not list workloads is told so.
+    """
+    if PowerState.AWAKE not in wait.states:
+        return False
+    try:
+        found = await at_zero_by_us(client, name)
+    except Forbidden as error:
+        line = f"{name}: awake; what may still be at zero could not be looked for: {error.message}"
+        found = ()
+    else:
+        line = f"{name}: awake, but still at zero: {', '.join(found)}"
+        if not found:
+            return False
+    if shown.get(name) != line:
+        shown[name] = line
+        click.echo(line)
+    return bool(found)
+
+
 async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> None:
     """Look until every Space is in a wanted state, and say what changes meanwhile."""
     shown: dict[str, str] = {}
@@ -247,7 +271,7 @@ async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> N
                     if shown.get(name) != line:
                         shown[name] = line
                         click.echo(line)
-                    if state in wait.states:
+                    if state in wait.states and not await _stays_down(client, name, wait, shown):
                         pending.remove(name)
                 if pending:
                     await asyncio.sleep(_LOOK_SECONDS)

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from metrics.core.clock import Clock
+from metrics.core.instants import plus
 from metrics.core.refs import SpaceRef
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
@@ -24,6 +25,7 @@ from sleeper.core.objects import Namespace
 from sleeper.core.policy import Desired, Mode
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
+from sleeper.core.restore import wrote_cautious
 from sleeper.core.space import misnamed
 from sleeper.core.verdict import Verdict, VerdictKind
 
@@ -33,6 +35,14 @@ _BY_HAND = frozenset(
     {Reason.TOUCHED, Reason.OPEN_STREAM, Reason.OWNER_SCALED_UP, Reason.NEW_WORKLOAD}
 )
 """Wakes in which a person's hand shows: they turn ``desired: asleep`` back to ``auto``."""
+
+
+_ASKED_AWAKE = frozenset({Reason.KEEP_AWAKE, Reason.DESIRED_AWAKE})
+"""Verdicts by which somebody asks for a Space that is awake already."""
+
+FIELDS_GRACE: Final = timedelta(seconds=2)
+"""How long our ownership of an object is left to the process that seems to be between two writes;
+they are milliseconds apart."""
 
 
 class FlightOutcome(Protocol):
@@ -70,8 +80,27 @@ class FlightDeck(Protocol):
         """Put the Space to sleep, or go on with a sleep that is on record."""
         ...
 
-    async def wake(self, space_uid: str, reason: Reason) -> FlightOutcome:
-        """Bring the Space back; ends a sleep flight that is under way."""
+    async def wake(self, space_uid: str, reason: Reason, *, wary: bool = False) -> FlightOutcome:
+        """Bring the Space back; ends a sleep flight that is under way.
+
+        ``wary``: somebody wrote workloads whose fields may be left on the safe side.
+        """
+        ...
+
+    def has_copies(self, space_name: str) -> bool:
+        """Whether a workload at zero carries the note of a sleeping one from which it was made."""
+        ...
+
+    async def bring_back_copies(self, space_name: str) -> bool:
+        """Bring back what was made from sleeping workloads; whether all of it is back."""
+        ...
+
+    def holds_fields(self, space_name: str) -> bool:
+        """Whether our field manager seems to hold something of a workload of the namespace."""
+        ...
+
+    async def release_fields(self, space_name: str) -> None:
+        """Take away the ownership that a dead or halted process left."""
         ...
 
     def has_late_writes(self, space_name: str) -> bool:
@@ -159,6 +188,9 @@ class Dispatcher:
         self._busy: set[str] = set()
         self._unled: set[str] = set()
         """Spaces of which something was left undone for want of the Lease."""
+        self._looked_at: set[str] = set()
+        self._held_since: dict[str, datetime] = {}
+        """Since when our field manager has held something of a Space that nobody here flies."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def work_in(self, tasks: asyncio.TaskGroup) -> None:
@@ -182,6 +214,7 @@ class Dispatcher:
         verdict = assessment.verdict
         uid = assessment.snapshot.space.uid
         airborne = self._flights.airborne(uid)
+        self._mend(name, assessment, airborne, now)
         if assessment.reading.policy.mode.value is Mode.OBSERVE and assessment.record is None:
             self._observe(name, assessment, now)
             return
@@ -215,6 +248,7 @@ class Dispatcher:
         One whose label was meant to make it a Space is told why it does not.
         """
         self._unled.discard(name)
+        self._release_fields(name, self._clock.now())
         if self._flights.has_late_writes(name):
             self._start(f"late/{name}", name, self._undo_late(name))
         namespace = self._assessor.namespace(name)
@@ -222,6 +256,48 @@ class Dispatcher:
             return
         if self._leads(name) and not self._assessor.observes(name):
             self._start(f"label/{name}", name, self._herald.warn_of_label(namespace))
+
+    def _mend(
+        self, name: str, assessment: Assessment, airborne: PowerState | None, now: datetime
+    ) -> None:
+        """What is done beside the verdict: our ownership goes, and copies come back if asked for.
+
+        A Space that sleeps brings its copies back with its wake.
+        """
+        if airborne is not None:
+            return
+        self._release_fields(name, now)
+        if (
+            assessment.record is None
+            and assessment.verdict.reason in _ASKED_AWAKE
+            and self._flights.has_copies(name)
+            and not self._holds_off(name, assessment, now)
+        ):
+            uid = assessment.snapshot.space.uid
+            self._start(f"copies/{uid}", name, self._bring_back_copies(name, assessment))
+
+    def _release_fields(self, name: str, now: datetime) -> None:
+        """Take away what a dead or halted process holds of objects, before anything else is done.
+
+        At the first look at a Space, which is what a restart begins with, at once; later only
+        after a moment, in which the process that is between two writes takes it away itself.
+        """
+        is_first = name not in self._looked_at
+        self._looked_at.add(name)
+        if not self._flights.holds_fields(name):
+            self._held_since.pop(name, None)
+            return
+        due = now if is_first else plus(self._held_since.setdefault(name, now), FIELDS_GRACE)
+        if due <= now:
+            self._held_since.pop(name, None)
+            self._start(f"fields/{name}", name, self._flights.release_fields(name))
+        else:
+            self._look_at(name, due)
+
+    async def _bring_back_copies(self, name: str, seen: Assessment) -> None:
+        if not await self._flights.bring_back_copies(name):
+            seen.page.no_flight_before = self._clock.now() + self._pacing.wake_retry
+            self._look_again(name)
 
     def _leads(self, name: str) -> bool:
         """Whether we may act on the Space; if not, it is looked at again when we may."""
@@ -328,7 +404,7 @@ class Dispatcher:
         if verdict.reason in _BY_HAND and seen.reading.policy.desired.value is Desired.ASLEEP:
             # Noted before the wake: it must not fall asleep again for a word that was taken back.
             seen.page.release_pending = True
-        outcome = await self._flights.wake(uid, verdict.reason)
+        outcome = await self._flights.wake(uid, verdict.reason, wary=_is_wary(seen))
         now = self._clock.now()
         self._book.woken(uid, now)
         if not outcome.ok:
@@ -369,3 +445,11 @@ class Dispatcher:
     def _look_again(self, name: str) -> None:
         """Consider the Space again in a moment."""
         self._look_at(name, self._clock.now() + self._pacing.wake_retry)
+
+
+def _is_wary(seen: Assessment) -> bool:
+    """Whether the last touch since the horizon wrote what may be left on the safe side."""
+    touch, record = seen.snapshot.last_touch, seen.record
+    if touch is None or record is None or touch.at <= record.horizon:
+        return False
+    return wrote_cautious(touch.verb, touch.resource)

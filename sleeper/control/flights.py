@@ -20,11 +20,12 @@ from sleeper.control.falling_asleep import Sleep
 from sleeper.control.flight_result import FlightResult, FlightSettings
 from sleeper.control.phases import record_of
 from sleeper.control.ports import Events, ObjectClient, Records, SpaceView
-from sleeper.control.waking import Waking
+from sleeper.control.waking import MUST_COME_BACK, Waking
+from sleeper.core.objects import Namespace
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
-from sleeper.core.restore import late_notes
+from sleeper.core.restore import copied_notes, late_notes, owned_in
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import KubeError
 
@@ -118,8 +119,14 @@ class Flights:
         await self._report(space.name, "sleep", result, self._clock.monotonic() - began)
         return result
 
-    async def wake(self, space_uid: str, reason: Reason) -> FlightResult:
-        """Bring the Space back; turns back a sleep flight, joins a wake that is under way."""
+    async def wake(self, space_uid: str, reason: Reason, *, wary: bool = False) -> FlightResult:
+        """Bring the Space back; turns back a sleep flight, joins a wake that is under way.
+
+        Args:
+            space_uid: uid of the namespace.
+            reason: why.
+            wary: somebody wrote workloads of which fields may be left on the safe side.
+        """
         under_way = self._wakes.get(space_uid)
         if under_way is not None:
             return await asyncio.shield(under_way)
@@ -127,7 +134,7 @@ class Flights:
         self._wakes[space_uid] = future
         began = self._clock.monotonic()
         try:
-            name, result = await self._wake(space_uid, reason)
+            name, result = await self._wake(space_uid, reason, wary=wary)
             future.set_result(result)
         finally:
             del self._wakes[space_uid]
@@ -135,6 +142,51 @@ class Flights:
                 future.cancel()
         await self._report(name, "wake", result, self._clock.monotonic() - began)
         return result
+
+    def has_copies(self, space_name: str) -> bool:
+        """Whether a workload at zero carries the note of a sleeping one from which it was made."""
+        objects = self._spaces.space(space_name)
+        return objects is not None and bool(copied_notes(objects))
+
+    async def bring_back_copies(self, space_name: str) -> bool:
+        """Bring back what was made from sleeping workloads; whether all of it is back."""
+        objects = self._spaces.space(space_name)
+        if objects is None:
+            return True
+        space_uid = objects.namespace.metadata.uid
+        results = await self._waking.bring_back_copies(space_name, space_uid)
+        left = [r.left.message for r in results if r.left and r.left.why in MUST_COME_BACK]
+        named = ", ".join(f"{r.ref.kind}/{r.ref.name}" for r in results if r.left is None)
+        if named:
+            note = f"restored or copied while it slept, and brought back now: {named}"
+            await self._tell(objects.namespace, Reason.RESTORED_WHILE_ASLEEP, note)
+        if left:
+            await self._tell(objects.namespace, Reason.WAKE_INCOMPLETE, "; ".join(left))
+        return not left
+
+    async def _tell(self, namespace: Namespace, reason: Reason, note: str) -> None:
+        await self._events.record(
+            regarding=namespace,
+            reason=reason.value,
+            note=note,
+            action="WakeUp",
+            type="Warning" if reason is Reason.WAKE_INCOMPLETE else "Normal",
+        )
+
+    def holds_fields(self, space_name: str) -> bool:
+        """Whether our field manager seems to hold something of a workload of the namespace."""
+        objects = self._spaces.space(space_name)
+        return objects is not None and bool(owned_in(objects))
+
+    async def release_fields(self, space_name: str) -> None:
+        """Take away the ownership that a dead or halted process left.
+
+        Until then the owner's server-side apply meets a conflict with us.
+        """
+        objects = self._spaces.space(space_name)
+        if objects is not None:
+            space_uid = objects.namespace.metadata.uid
+            await self._waking.release(space_name, space_uid, owned_in(objects))
 
     def has_late_writes(self, space_name: str) -> bool:
         """Whether an object of the namespace seems to carry a write of a sleep that is over."""
@@ -186,7 +238,9 @@ class Flights:
             return Reason.NOT_LEADER
         return None
 
-    async def _wake(self, space_uid: str, reason: Reason) -> tuple[str, FlightResult]:
+    async def _wake(
+        self, space_uid: str, reason: Reason, *, wary: bool
+    ) -> tuple[str, FlightResult]:
         while (flying := self._sleeps.get(space_uid)) is not None:
             flight, landed = flying
             flight.turn_back(reason)
@@ -199,7 +253,7 @@ class Flights:
                 await self.undo_late(name)
                 return name, FlightResult(ok=True, reason=reason, message="it is awake already")
             name = record.space_name
-            return name, await self._waking.bring_back(record, reason)
+            return name, await self._waking.bring_back(record, reason, wary=wary)
         except KubeError as error:
             return name, FlightResult(
                 ok=False, reason=Reason.WAKE_INCOMPLETE, message=f"it will be tried again: {error}"

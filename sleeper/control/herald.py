@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from sleeper.core.policy import LONGEST_SHOWN, PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
+from sleeper.core.snapshot import Hazard
 from sleeper.core.space import misnamed
 from sleeper.core.verdict import Verdict
 from sleeper.core.workload_warnings import MOST_OBJECTS
@@ -74,6 +75,7 @@ class Herald:
         self._turns = asyncio.Semaphore(MOST_WRITES)
         self._warned: _Told[frozenset[PolicyNote]] = _Told()
         self._fights: _Told[str] = _Told()
+        self._copies: _Told[str] = _Told()
 
     async def give_notice(self, assessment: Assessment) -> bool:
         """Write Drowsy and the Event; True once the annotation has surely been written."""
@@ -118,6 +120,29 @@ class Herald:
         await self._write_beside(namespace, changes)
         await self._warn(namespace, assessment)
         await self._warn_of_fight(namespace, assessment.verdict)
+        await self._warn_of_copies(namespace, assessment.snapshot.hazards)
+
+    async def _warn_of_copies(self, namespace: Namespace, hazards: Iterable[Hazard]) -> None:
+        """Tell once of workloads that were restored or copied while they slept: one Event."""
+        uid = namespace.metadata.uid
+        found = [h for h in hazards if h.reason is Reason.RESTORED_WHILE_ASLEEP]
+        if not found:
+            self._copies.pop(uid, None)
+            return
+        note = found[0].message
+        if len(found) > 1:
+            note += f"; {len(found) - 1} more were, too"
+        if self._copies.get(uid) == note:
+            return
+        self._copies.keep(uid, note)
+        log.warning("restored_while_asleep", space=namespace.metadata.name, detail=note)
+        await self._events.record(
+            regarding=namespace,
+            reason=Reason.RESTORED_WHILE_ASLEEP.value,
+            note=note,
+            action="WakeUp",
+            type="Warning",
+        )
 
     async def _warn_of_fight(self, namespace: Namespace, verdict: Verdict) -> None:
         uid = namespace.metadata.uid

@@ -1,23 +1,27 @@
 """Clears away sleep records that nothing needs any more.
 
 A record is needed until its Space is awake, and then its flight deletes it. Left over are those of
-namespaces that are gone, and those that a late write created beside a newer one. Only the Lease
-holder clears. Whether a namespace is gone, and whether a record has a newer one, is asked of the
+namespaces that are gone, and those that a late write created beside a newer one. That of a
+namespace that is gone is kept as long as anything that was made from its sleeping workloads
+(restored from a backup, copied) stays at zero. Only the Lease holder clears.
+
+Whether a namespace is gone, and whether a record has a newer one, is asked of the
 API server itself: the watch may be late, and a record is the last thing to throw away on hearsay.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from sleeper.control.phases import read_namespace
 from sleeper.control.ports import ObjectClient
-from sleeper.core.objects import Namespace
+from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.record import SleepRecord
+from sleeper.core.restore import copies_of
 from sleeper.kube.errors import KubeError, NotFound
 
 log = structlog.get_logger(__name__)
@@ -55,6 +59,14 @@ class NamespaceIndex(Protocol):
 
     def by_uid(self, uid: str) -> Namespace | None:
         """The namespace of that uid, or None."""
+        ...
+
+    def namespaces(self) -> Iterable[Namespace]:
+        """All namespaces."""
+        ...
+
+    def space(self, name: str) -> SpaceObjects | None:
+        """All objects of a namespace, or None if there is no such namespace."""
         ...
 
 
@@ -106,9 +118,16 @@ class Janitor:
         return all(other.epoch <= record.epoch for other in found)
 
     async def _exists(self, record: SleepRecord) -> bool:
-        """Whether the record's namespace is there, as the API server has it now."""
+        """Whether the record's namespace, as the API server has it now, or a copy is there."""
         try:
             namespace = await read_namespace(self._client, record.space_name)
         except NotFound:
-            return False
-        return namespace.metadata.uid == record.space_uid
+            return self._has_copies(record)
+        return namespace.metadata.uid == record.space_uid or self._has_copies(record)
+
+    def _has_copies(self, record: SleepRecord) -> bool:
+        """Whether something made from the Space's sleeping workloads stays at zero anywhere."""
+        spaces = (self._namespaces.space(n.metadata.name) for n in self._namespaces.namespaces())
+        return any(
+            objects is not None and copies_of(objects, record.space_uid) for objects in spaces
+        )

@@ -27,6 +27,7 @@ from sleeper.control.dispatch import Dispatcher, FlightDeck, Herald, Pacing
 from sleeper.control.signals import SignalBoard
 from sleeper.core.fights import counted
 from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
 from sleeper.core.record import FreedRequests, SleepRecord
 
 log = structlog.get_logger(__name__)
@@ -91,6 +92,8 @@ class VerdictLoop:
             pacing=pacing,
         )
         self._states: dict[str, PowerState] = {}
+        self._restored_asleep: dict[str, int] = {}
+        """By Space, workloads that were restored or copied while they slept."""
         self._metered: dict[str, PowerState] = {}
         self._last_turn: float | None = None
 
@@ -157,6 +160,7 @@ class VerdictLoop:
         assessment = self._assessor.observe(name, now, views=views)
         if assessment is None:
             self._states.pop(name, None)
+            self._restored_asleep.pop(name, None)
             self._metered.pop(name, None)
             self._dispatcher.act_outside(name)
             return
@@ -196,6 +200,10 @@ class VerdictLoop:
         verdict, last = assessment.verdict, assessment.page.verdict
         power, record = assessment.power, assessment.record
         self._states[name] = power
+        copies = sum(
+            hazard.reason is Reason.RESTORED_WHILE_ASLEEP for hazard in assessment.snapshot.hazards
+        )
+        self._restored_asleep[name] = copies
         if assessment.snapshot.no_space_because is not None:
             self._metered.pop(name, None)  # nobody pays for what still has to come back
         elif self._metered.get(name) is not power:
@@ -225,6 +233,7 @@ class VerdictLoop:
         for state in self._states.values():
             counts[state.value] += 1
         self._recorder.spaces(counts)
+        self._recorder.restored_asleep(sum(self._restored_asleep.values()))
 
 
 def _since(power: PowerState, record: SleepRecord | None) -> datetime | None:

@@ -9,7 +9,7 @@ alone what is marked on it as brought back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +27,7 @@ from sleeper.core.plan import as_json, generation_of, waves
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, ObjectRef, SleepRecord
-from sleeper.core.restore import adopt_step, copied_notes, wake_step
+from sleeper.core.restore import adopt_step, copied_notes, release_step, wake_step
 from sleeper.core.steps import Patch, PatchPurpose, Step, WhyLeft
 from sleeper.core.workloads import KINDS
 from sleeper.kube.errors import KubeError
@@ -61,6 +61,7 @@ class WakeLook:
         space_uid: uid of the namespace.
         epoch: the sleep that is over.
         untouched: no sleep patch ever reached the object or can still reach it.
+        wary: somebody may have set the safe value of a field without a trace.
         still_ours: asked of the API server before an object is fenced: whether the record is
             there still. Another replica may have brought everything back since, and what the
             object is now is its owner's.
@@ -74,6 +75,7 @@ class WakeLook:
         space_uid: str,
         epoch: int,
         untouched: bool = False,
+        wary: bool = False,
         still_ours: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._ref = ref
@@ -81,6 +83,7 @@ class WakeLook:
         self._space_uid = space_uid
         self._epoch = epoch
         self._untouched = untouched
+        self._wary = wary
         self._still_ours = still_ours
         self._is_up = False
         self.kept: tuple[str, ...] = ()
@@ -96,6 +99,7 @@ class WakeLook:
             space_uid=self._space_uid,
             epoch=self._epoch,
             untouched=self._untouched,
+            wary=self._wary,
         )
 
     async def amend(self, entry: Entry) -> bool:
@@ -127,6 +131,17 @@ class AdoptLook(WakeLook):
     def step(self, live: JsonObject) -> Step:
         """The next step for the object as it is now."""
         return adopt_step(live, ref=self._ref, space_uid=self._space_uid, epoch=self._epoch)
+
+
+class ReleaseLook(WakeLook):
+    """Takes our ownership of an object away, which a dead or halted process left there."""
+
+    def __init__(self, *, ref: ObjectRef, space_uid: str) -> None:
+        super().__init__(ref=ref, entry=None, space_uid=space_uid, epoch=0)
+
+    def step(self, live: JsonObject) -> Step:
+        """The next step for the object as it is now."""
+        return release_step(live, ref=self._ref, space_uid=self._space_uid)
 
 
 def _look_by(note: RestoreNote | CopiedNote, ref: ObjectRef, space_uid: str) -> WakeLook:
@@ -174,7 +189,12 @@ class Waking:
         self._settings = settings
 
     async def bring_back(
-        self, record: SleepRecord, reason: Reason, *, surely_unwritten: Collection[str] = ()
+        self,
+        record: SleepRecord,
+        reason: Reason,
+        *,
+        surely_unwritten: Collection[str] = (),
+        wary: bool = False,
     ) -> FlightResult:
         """Wake the Space of ``record``.
 
@@ -183,6 +203,7 @@ class Waking:
             reason: why; a wake that is already under way keeps its own.
             surely_unwritten: uids of objects that no sleep patch has reached or can still reach;
                 without a note they are as their owner wants them.
+            wary: somebody wrote workloads of which fields may be left on the safe side.
         """
         not_recorded: KubeError | None = None
         try:
@@ -206,16 +227,19 @@ class Waking:
         results: list[Result] = []
         kept: list[str] = []
         for wave in waves(record.entries):
-            came, told = await self._restore(record, wave, surely_unwritten)
+            came, told = await self._restore(record, wave, surely_unwritten, wary=wary)
             results += came
             kept += told
             record = await self._mark(record, came)
             patience = self._clock.monotonic() + self._settings.wave_patience_seconds
             await self._ready(record, results, until=min(deadline, patience))
-        if reason in ASKED_FOR:
-            results += await self.bring_back_copies(
-                record.space_name, record.space_uid, record.epoch, replaced=results
-            )
+        results += await self._bring_back_copies(
+            record.space_name,
+            record.space_uid,
+            record.epoch,
+            of_epoch=None if reason in ASKED_FOR else record.epoch,
+            replaced=results,
+        )
         missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
             message = "; ".join((*_sentences(missing), *kept))
@@ -236,42 +260,66 @@ class Waking:
             message = f"{message}; not Ready yet: {', '.join(waiting)}"
         return FlightResult(ok=True, reason=reason, message=message, left=left)
 
-    async def bring_back_copies(
-        self, namespace: str, space_uid: str, epoch: int, *, replaced: Iterable[Result] = ()
+    async def bring_back_copies(self, namespace: str, space_uid: str) -> tuple[Result, ...]:
+        """Bring back what was made from the look of a sleeping object; somebody asks for it."""
+        return await self._bring_back_copies(namespace, space_uid, epoch=None)
+
+    async def _bring_back_copies(
+        self,
+        namespace: str,
+        space_uid: str,
+        epoch: int | None,
+        *,
+        of_epoch: int | None = None,
+        replaced: Iterable[Result] = (),
     ) -> tuple[Result, ...]:
         """Bring back what was made from the look of a sleeping object, by the note copied with it.
 
         Args:
             namespace: its name.
             space_uid: its uid.
-            epoch: the sleep that they are to count to.
+            epoch: the sleep that they are to count to; None: that of each note.
+            of_epoch: only copies of that sleep of this Space; None: all.
             replaced: results of this wake; an object that was made again in place of a recorded
                 one is read from storage, for the watch may be late.
         """
-        refs: dict[tuple[str, str], ObjectRef] = {}
+        copies: dict[ObjectRef, RestoreNote] = {}
         objects = self._spaces.space(namespace)
-        for ref, _ in () if objects is None else copied_notes(objects):
-            refs[ref.kind, ref.name] = ref
+        if objects is not None:
+            copies.update((ref, copy.note) for ref, copy in copied_notes(objects))
         for result in replaced:
             if result.left is not None and result.left.why is WhyLeft.REPLACED:
-                found = await self._copy_in_place_of(namespace, space_uid, result.ref)
-                if found is not None:
-                    refs[found.kind, found.name] = found
+                copies.update(await self._copy_in_place_of(namespace, space_uid, result.ref))
         looks = [
-            (ref, AdoptLook(ref=ref, entry=None, space_uid=space_uid, epoch=epoch))
-            for ref in refs.values()
+            (
+                ref,
+                AdoptLook(
+                    ref=ref,
+                    entry=None,
+                    space_uid=space_uid,
+                    epoch=note.epoch if epoch is None else epoch,
+                ),
+            )
+            for ref, note in copies.items()
+            if of_epoch is None or (note.space_uid, note.epoch) == (space_uid, of_epoch)
         ]
         return await self._actuator.drive_all(namespace, looks)
 
     async def _copy_in_place_of(
         self, namespace: str, space_uid: str, ref: ObjectRef
-    ) -> ObjectRef | None:
+    ) -> Mapping[ObjectRef, RestoreNote]:
         live = await self._actuator.read(namespace, ref)
         if live is None or live["metadata"].get("ownerReferences"):
-            return None
-        note = note_on(live, kind=KINDS[ref.kind], space_uid=space_uid)
-        is_copy = isinstance(note, CopiedNote)
-        return replace(ref, uid=str(live["metadata"]["uid"])) if is_copy else None
+            return {}
+        copy = note_on(live, kind=KINDS[ref.kind], space_uid=space_uid)
+        if not isinstance(copy, CopiedNote):
+            return {}
+        return {replace(ref, uid=str(live["metadata"]["uid"])): copy.note}
+
+    async def release(self, namespace: str, space_uid: str, refs: Iterable[ObjectRef]) -> None:
+        """Take our ownership of objects away; what cannot be done now is tried again later."""
+        looks = [(ref, ReleaseLook(ref=ref, space_uid=space_uid)) for ref in refs]
+        await self._actuator.drive_all(namespace, looks)
 
     async def undo_notes(
         self,
@@ -284,7 +332,12 @@ class Waking:
         return await self._actuator.drive_all(namespace, looks)
 
     async def _restore(
-        self, record: SleepRecord, wave: Iterable[Entry], surely_unwritten: Collection[str]
+        self,
+        record: SleepRecord,
+        wave: Iterable[Entry],
+        surely_unwritten: Collection[str],
+        *,
+        wary: bool,
     ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
         """Results of one wave, and what was left to owners."""
 
@@ -301,6 +354,7 @@ class Waking:
                     space_uid=record.space_uid,
                     epoch=record.epoch,
                     untouched=entry.ref.uid in surely_unwritten,
+                    wary=wary,
                     still_ours=still_ours,
                 ),
             )

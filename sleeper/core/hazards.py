@@ -32,6 +32,7 @@ from sleeper.core.plan import as_json
 from sleeper.core.policy import LocalData, read_local_data, shortened
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
+from sleeper.core.restore import copied_notes
 from sleeper.core.snapshot import Hazard
 from sleeper.core.workloads import KINDS
 
@@ -274,6 +275,20 @@ def _asleep_by_another(scene: _Scene) -> Iterator[Hazard]:
             )
 
 
+def _restored_asleep(scene: _Scene) -> Iterator[Hazard]:
+    """Workloads that were made from the look of sleeping ones, and stay at zero for that."""
+    space = scene.objects.namespace.metadata.name
+    for ref, _ in copied_notes(scene.objects):
+        name = f"{ref.kind}/{ref.name}"
+        yield Hazard(
+            reason=Reason.RESTORED_WHILE_ASLEEP,
+            subject=name,
+            message=f"{name} was restored or copied while it slept and stays at zero; "
+            f"`sleeper wake {space}` brings it back",
+            holds=False,
+        )
+
+
 def _claims(scene: _Scene) -> Iterator[Hazard]:
     for stateful_set in scene.objects.stateful_sets:
         policy = stateful_set.spec.persistent_volume_claim_retention_policy
@@ -361,6 +376,7 @@ FINDERS: Final[tuple[_Finder, ...]] = (
     _busy,
     _local_data,
     _asleep_by_another,
+    _restored_asleep,
     _claims,
     _empty_dirs,
 )

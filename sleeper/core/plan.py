@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -13,7 +13,7 @@ import msgspec
 from sleeper.core import jsonpatch
 from sleeper.core.authorship import witness
 from sleeper.core.jsonpatch import ABSENT, JsonObject, JsonOp, resolve
-from sleeper.core.managed_fields import disown_ops, owners_of
+from sleeper.core.managed_fields import FieldOwner, disown_ops, owners_of
 from sleeper.core.names import EPOCH, WAVE
 from sleeper.core.notes import (
     MAX_EPOCH,
@@ -255,19 +255,34 @@ def _after_patch(
         if switch is not None and switch.read(live) != switch.asleep(original):
             message = f"{name} was changed by its owner at {path} while it was falling asleep"
             return Left(why=WhyLeft.OWNER_CHANGED, message=message)
-    return disown_step(live)
+    return disown_step(live, kind=kind, note=note)
 
 
-def disown_step(live: JsonObject) -> Patch | Settled:
-    """Our ownership goes, and nothing else; nobody holds the turned fields while it sleeps.
+def disown_step(
+    live: JsonObject, *, kind: WorkloadKind, note: RestoreNote | None
+) -> Patch | Settled:
+    """Our ownership goes, and nothing else.
 
-    So whoever holds one later has written it since (:mod:`sleeper.core.authorship`).
+    Nobody gets the fields that are at their sleeping value, so whoever holds one later has written
+    it since (:mod:`sleeper.core.authorship`). Those that a wake has turned back already go back
+    to their former owners.
     """
-    ops = disown_ops(live, ())
+    ops = disown_ops(live, () if note is None else _owners_of_restored(live, kind, note))
     if not ops:
         return Settled()
     before = (jsonpatch.test("/metadata/uid", resolve(live, "/metadata/uid")),)
     return Patch(purpose=PatchPurpose.DISOWN, ops=(*before, *ops))
+
+
+def _owners_of_restored(
+    live: JsonObject, kind: WorkloadKind, note: RestoreNote
+) -> Iterator[FieldOwner]:
+    def is_back(path: str) -> bool:
+        switch = kind.switch(path)
+        return switch is not None and switch.read(live) != switch.asleep(note.fields[path])
+
+    for owner in note.owners:
+        yield replace(owner, pointers=tuple(path for path in owner.pointers if is_back(path)))
 
 
 def own_note(live: JsonObject) -> tuple[JsonOp, ...]:

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     LOCAL_DATA = "LocalData"
     EMPTY_DIR = "EmptyDir"
     CLAIM_RETENTION = "ClaimRetention"
+    RESTORED_WHILE_ASLEEP = "RestoredWhileAsleep"
     NO_TRAFFIC_PROVIDER = "NoTrafficProvider"
     CONFLICTING_WRITER = "ConflictingWriter"
     NOTHING_TO_SLEEP = "NothingToSleep"
@@ -97,6 +98,7 @@ MEANING: dict[Reason, str] = {
     Reason.LOCAL_DATA: "A database's data lies in its Pod alone and would be lost.",
     Reason.EMPTY_DIR: "Its Pods have emptyDir volumes; sleeping empties them, as a roll-out does.",
     Reason.CLAIM_RETENTION: "Scaling down would delete its claims; sleeping switches that off.",
+    Reason.RESTORED_WHILE_ASLEEP: "A workload was made from a sleeping one; it waits for a wake.",
     Reason.NO_TRAFFIC_PROVIDER: "A route is carried by nothing whose traffic we can see.",
     Reason.CONFLICTING_WRITER: "Somebody undid each of its last sleeps at once; it is left alone.",
     Reason.NOTHING_TO_SLEEP: "Nothing in it runs that could be slept.",

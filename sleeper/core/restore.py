@@ -23,7 +23,7 @@ from sleeper.core import jsonpatch
 from sleeper.core.authorship import set_since, witness
 from sleeper.core.jsonpatch import JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
-from sleeper.core.names import RESTORE
+from sleeper.core.names import FIELD_MANAGER, RESTORE
 from sleeper.core.notes import (
     NOTE_POINTER,
     CopiedNote,
@@ -36,6 +36,7 @@ from sleeper.core.objects import KubeObject, SpaceObjects
 from sleeper.core.owners import Owners
 from sleeper.core.plan import (
     as_json,
+    disown_step,
     generation_of,
     left_alone,
     note_ops,
@@ -58,6 +59,7 @@ def wake_step(
     space_uid: str,
     epoch: int,
     untouched: bool = False,
+    wary: bool = False,
 ) -> Step:
     """The next step that brings one object back.
 
@@ -69,6 +71,7 @@ def wake_step(
         epoch: the sleep that is over; a note of a later one is left alone.
         untouched: no sleep patch of this sleep ever reached the object or can still reach it.
             Without a note it is then as its owner wants it, also at zero.
+        wary: somebody may have set a field of which we have to be cautious, without a trace.
     """
     if (left := left_alone(live, ref)) is not None:
         return left
@@ -79,7 +82,7 @@ def wake_step(
             message = f"{ref.kind}/{ref.name} belongs to sleep {note.epoch}, later than {epoch}"
             return Left(why=WhyLeft.OTHER_EPOCH, message=message)
         if note.epoch == epoch or entry is None:
-            return _undo(live, kind=kind, ref=ref, note=note)
+            return _undo(live, kind=kind, ref=ref, note=note, wary=wary)
     if entry is None or not entry.fields or untouched or entry.back_at is not None:
         return Settled()
     fields = _stripped(live, kind, entry)
@@ -178,6 +181,40 @@ def copied_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, CopiedNote], .
     )
 
 
+def wrote_cautious(verb: str, resource: str) -> bool:
+    """Whether such a request may have set a field of which a wake has to be cautious.
+
+    A PUT of what was read, with the sleeping value in it, changes nothing and leaves no trace on
+    the object; the audit stream alone tells of it.
+    """
+    cautious = {kind.plural for kind in KINDS.values() if any(s.cautious for s in kind.switches)}
+    return verb in {"create", "update", "patch"} and resource in cautious
+
+
+def copies_of(objects: SpaceObjects, space_uid: str) -> tuple[ObjectRef, ...]:
+    """Workloads at zero whose note was copied from a Space of that uid."""
+    return tuple(ref for ref, copy in copied_notes(objects) if copy.note.space_uid == space_uid)
+
+
+def owned_in(objects: SpaceObjects) -> tuple[ObjectRef, ...]:
+    """Workloads of which our field manager holds something: in the middle of two writes of ours."""
+    return tuple(
+        ObjectRef(kind=kind.kind, name=obj.metadata.name, uid=obj.metadata.uid)
+        for kind in KINDS.values()
+        for obj in kind.select(objects)
+        if any(entry.manager == FIELD_MANAGER for entry in obj.metadata.managed_fields or ())
+    )
+
+
+def release_step(live: JsonObject, *, ref: ObjectRef, space_uid: str) -> Step:
+    """Our ownership of an object goes, whatever we were in the middle of; nothing else changes."""
+    if (left := left_alone(live, ref)) is not None:
+        return left
+    kind = KINDS[ref.kind]
+    note = note_on(live, kind=kind, space_uid=space_uid)
+    return disown_step(live, kind=kind, note=note if isinstance(note, RestoreNote) else None)
+
+
 def forged_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, Disbelief], ...]:
     """The restore notes on the objects of a Space that are not believed, with why."""
     return tuple((ref, note) for _, ref, note in _notes(objects) if isinstance(note, Disbelief))
@@ -222,13 +259,15 @@ def _by(obj: KubeObject) -> str:
     return f" (last written by {max(writers, key=lambda m: m.time or '').manager})"
 
 
-def _undo(live: JsonObject, *, kind: WorkloadKind, ref: ObjectRef, note: RestoreNote) -> Patch:
+def _undo(
+    live: JsonObject, *, kind: WorkloadKind, ref: ObjectRef, note: RestoreNote, wary: bool
+) -> Patch:
     """Turn back what is ours; where nothing is left to turn, take note and ownership away."""
     turned = _asleep_fields(live, kind, note.fields)
     kept = {
         path: f"{who} wrote it meanwhile"
         for path in turned
-        if (who := _whose(live, kind, path, note)) is not None
+        if (who := _whose(live, kind, path, note, wary=wary)) is not None
     }
     for path in kept:
         del turned[path]
@@ -253,7 +292,12 @@ def _undo(live: JsonObject, *, kind: WorkloadKind, ref: ObjectRef, note: Restore
     return Patch(purpose=PatchPurpose.RELEASE, ops=ops, kept=sentences)
 
 
-def _whose(live: JsonObject, kind: WorkloadKind, path: str, note: RestoreNote) -> str | None:
+def _whose(
+    live: JsonObject, kind: WorkloadKind, path: str, note: RestoreNote, *, wary: bool
+) -> str | None:
+    """Who gave a field its sleeping value, for people; None: we did."""
+    if wary and _is_cautious(kind, path):
+        return "somebody"
     if note.witness is None:
         return None
     return set_since(live, path, note.witness, cautious=_is_cautious(kind, path))

@@ -112,9 +112,10 @@ async def test_a_forged_annotation_is_named_and_left(cluster: Cluster, space: Li
     path = f"/apis/apps/v1/namespaces/{space.name}/deployments/web"
     await space.api.merge(path, {"metadata": {"annotations": {RESTORE: forged}}})
 
-    _, output = await wake_everything(cluster)
+    code, output = await wake_everything(cluster)
 
-    assert "Deployment/web was left: the restore annotation" in output
+    assert "Deployment/web was left at zero: the restore annotation" in output
+    assert code != 0, "something stays at zero under our annotation"
     assert (await space.api.get(path))["spec"]["replicas"] == 0
 
 
@@ -123,6 +124,7 @@ async def test_in_the_middle_of_a_sleep_of_a_running_daemon_it_has_the_last_word
 ) -> None:
     """Whatever write is held up meanwhile, and lands when all is over."""
     async with furnished(cluster, space, new_daemon, tmp_path) as scene:
+        await scene.awake()  # what the daemon has to write of that is written
         for number in (1, 2, 4, 7):
             late = await scene.proxy.hold(skip=number, times=1, **scene.writes)
             await scene.want("asleep")

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from metrics.core.refs import SpaceRef
@@ -30,11 +30,12 @@ class Killed(BaseException):
 class FixedClock:
     """Wall time stands; monotonic time moves when asked, so deadlines end waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0) -> None:
         self._ticks = 0.0
+        self._now = NOW + timedelta(seconds=seconds)
 
     def now(self) -> datetime:
-        return NOW
+        return self._now
 
     def monotonic(self) -> float:
         self._ticks += 0.001
@@ -94,12 +95,13 @@ def flights(
     may_write: Callable[[float], bool] = lambda _s: True,
     observes: Callable[[str], bool] = lambda _name: False,
     events: HeardEvents | None = None,
+    seconds: float = 0,
 ) -> Flights:
     return Flights(
         client=api,
         records=ModelRecords(api),
         spaces=api,
-        clock=FixedClock(),
+        clock=FixedClock(seconds),
         recorder=NullRecorder(),
         events=events or HeardEvents(),
         may_write=may_write,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
 
 from sleeper.control.janitor import Janitor
-from sleeper.core.objects import Namespace
+from sleeper.core.names import RESTORE
+from sleeper.core.notes import RestoreNote, encode_note
+from sleeper.core.objects import Namespace, SpaceObjects
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import FreedRequests, SleepRecord
 from sleeper.kube.errors import NotFound, Unavailable
-from tests.control.deck import NOW, SPACE, model
+from tests.control.deck import NOW, SPACE, model, workload
 from tests.support.modelapi import ModelApi
 
 RECORD = SleepRecord(
@@ -59,9 +61,17 @@ class Watched:
 
     known: Namespace | None = None
     synced: bool = True
+    elsewhere: tuple[SpaceObjects, ...] = ()
 
     def by_uid(self, _uid: str) -> Namespace | None:
         return self.known
+
+    def namespaces(self) -> Iterable[Namespace]:
+        return [objects.namespace for objects in self.elsewhere]
+
+    def space(self, name: str) -> SpaceObjects | None:
+        found = (o for o in self.elsewhere if o.namespace.metadata.name == name)
+        return next(found, None)
 
 
 def janitor(api: ModelApi, shelf: Shelf, watched: Watched, *, leading: bool = True) -> Janitor:
@@ -124,3 +134,36 @@ async def test_only_the_leader_clears_and_only_with_the_whole_inventory(
     gone = answering(NotFound("gone", status=404))
     await janitor(gone, shelf, Watched(synced=synced), leading=leading).clear()
     assert shelf.deleted == []
+
+
+def holding(note_space_uid: str, *, replicas: int = 0) -> SpaceObjects:
+    """A namespace with a workload made from a sleeping one of a Space of that uid."""
+    copy = ModelApi(
+        namespace={"metadata": {"name": "restored", "uid": "another", "labels": {}}},
+    )
+    live = copy.create(workload("Deployment", "web", replicas))
+    note = RestoreNote(
+        space_uid=note_space_uid, epoch=2, uid="the-original", fields={"/spec/replicas": 2}
+    )
+    live["metadata"]["annotations"] = {RESTORE: encode_note(note)}
+    found = copy.space("restored")
+    assert found is not None
+    return found
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize(
+    ("elsewhere", "deleted"),
+    [
+        (holding(SPACE.uid), []),
+        (holding(SPACE.uid, replicas=2), [2]),
+        (holding("a third Space"), [2]),
+    ],
+)
+async def test_the_record_of_a_namespace_that_is_gone_is_kept_while_a_copy_stays_at_zero(
+    elsewhere: SpaceObjects, deleted: list[int]
+) -> None:
+    shelf = Shelf()
+    gone = answering(NotFound("gone", status=404))
+    await janitor(gone, shelf, Watched(elsewhere=(elsewhere,))).clear()
+    assert shelf.deleted == deleted

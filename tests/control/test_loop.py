@@ -89,14 +89,14 @@ class Api:
     def subscribe(self, listener: ActivityListener) -> None:
         self.listeners.append(listener)
 
-    def touch(self, name: str) -> None:
+    def touch(self, name: str, *, verb: str = "get", resource: str = "pods") -> None:
         activity = Activity(
             at=self.clock.now(),
             signal=SignalName.API,
             source="cp-1",
             actor=ActorClass.HUMAN,
-            verb="get",
-            resource="pods",
+            verb=verb,
+            resource=resource,
         )
         self.activities[name] = SpaceActivity.of(activity)
         for listener in self.listeners:
@@ -137,6 +137,9 @@ class NotedFlights:
     stays_late: bool = False
     undone: int = 0
     late: set[str] = field(default_factory=set)
+    copies: set[str] = field(default_factory=set)
+    wary: list[bool] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
     room: asyncio.Event | None = None
     _joined: bool = False
 
@@ -178,7 +181,8 @@ class NotedFlights:
         )
         return FlightResult(ok=True, reason=verdict.reason, message="")
 
-    async def wake(self, space_uid: str, reason: Reason) -> FlightResult:
+    async def wake(self, space_uid: str, reason: Reason, *, wary: bool = False) -> FlightResult:
+        self.wary.append(wary)
         self.flown.append(("wake", self.world.cluster.records[space_uid].space_name, reason))
         if self.breaks:
             raise RuntimeError("a fault of ours")
@@ -190,6 +194,22 @@ class NotedFlights:
         record = self.world.cluster.records.pop(space_uid)
         self.world.scale(record.space_name, 2)
         return FlightResult(ok=True, reason=reason, message="")
+
+    def has_copies(self, space_name: str) -> bool:
+        return space_name in self.copies
+
+    async def bring_back_copies(self, space_name: str) -> bool:
+        self.flown.append(("copies", space_name, Reason.RESTORED_WHILE_ASLEEP))
+        if not self.fails:
+            self.copies.discard(space_name)
+        return not self.fails
+
+    def holds_fields(self, space_name: str) -> bool:
+        return space_name in self.held
+
+    async def release_fields(self, space_name: str) -> None:
+        self.flown.append(("release", space_name, Reason.LATE_WRITE))
+        self.held.discard(space_name)
 
     def has_late_writes(self, space_name: str) -> bool:
         return space_name in self.late
@@ -233,22 +253,26 @@ class World:
         self.herald = NotedHerald()
         self.powers: list[tuple[str, PowerState]] = []
         self.book = SpaceBook({})
-        board = SignalBoard({SignalName.API: self.api}, None)
+        self.board = SignalBoard({SignalName.API: self.api}, None)
+        self.defaults = replace(
+            PolicyDefaults(sleep_after=timedelta(hours=1), notice=timedelta()), **defaults
+        )
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process over the same cluster."""
         self.loop = VerdictLoop(
             assessor=Assessor(
                 inventory=self.cluster,
                 records=self.cluster,
-                board=board,
+                board=self.board,
                 book=self.book,
                 routes=None,
-                defaults=replace(
-                    PolicyDefaults(sleep_after=timedelta(hours=1), notice=timedelta()),
-                    **defaults,
-                ),
+                defaults=self.defaults,
                 protected_because=lambda _name: None,
                 sleep_deadline=timedelta(minutes=10),
             ),
-            board=board,
+            board=self.board,
             book=self.book,
             flights=self.flights,
             herald=self.herald,
@@ -262,7 +286,8 @@ class World:
             recorder=NullRecorder(),
             pacing=Pacing(retry_backoff=timedelta(minutes=5)),
         )
-        board.subscribe([self.loop.on_activity])
+        self.board.subscribe([self.loop.on_activity])
+        self.loop.tell_all()
 
     def add(self, name: str, **annotations: str) -> None:
         """A Space with one running Deployment."""
@@ -276,6 +301,14 @@ class World:
         )
         self.cluster.objects[name] = SpaceObjects(namespace=Namespace(metadata=meta))
         self.scale(name, 2)
+        self.loop.tell(name)
+
+    def annotate(self, name: str, **annotations: str) -> None:
+        """Other annotations on the namespace."""
+        given = {f"{names.GROUP}/{key.replace('_', '-')}": v for key, v in annotations.items()}
+        objects = self.cluster.objects[name]
+        meta = replace_struct(objects.namespace.metadata, annotations=given)
+        self.cluster.objects[name] = replace_struct(objects, namespace=Namespace(metadata=meta))
         self.loop.tell(name)
 
     def label(self, name: str, tenant: str) -> None:
@@ -599,6 +632,86 @@ async def test_a_late_write_is_undone_in_a_namespace_that_is_no_space_any_more()
         await eventually(lambda: not world.flights.late, within=5)
         assert world.herald.told == []
         assert world.powers == []
+
+
+async def test_what_was_restored_asleep_comes_back_when_somebody_asks_for_the_space() -> None:
+    world = World()
+    world.flights.copies.add("a")
+    world.add("a")
+    async with world.running():
+        await world.settled()
+        assert world.flights.copies, "nobody asked"
+        world.annotate("a", desired="awake")
+        await eventually(lambda: not world.flights.copies, within=5)
+
+
+async def test_what_was_restored_asleep_and_is_refused_is_tried_again_in_a_moment() -> None:
+    world = World()
+    world.flights.copies.add("a")
+    world.flights.fails = True
+    world.add("a", desired="awake")
+    async with world.running():
+        await eventually(lambda: len(world.flights.flown) == 1, within=5)
+        await world.settled()
+        assert len(world.flights.flown) == 1
+        world.flights.fails = False
+        world.later(seconds=6)
+        await eventually(lambda: not world.flights.copies, within=5)
+
+
+async def test_ownership_that_a_dead_process_left_goes_before_its_wake_is_carried_on() -> None:
+    world = World()
+    world.add("a")
+    world.add("b", desired="asleep")
+    async with world.running():
+        await world.flown(("sleep", "b", Reason.DESIRED_ASLEEP))
+    world.flights.flown.clear()
+    world.flights.held.update({"a", "b"})
+    world.later(minutes=1)
+    world.api.touch("b")
+    world.restart()
+    async with world.running():
+        await eventually(lambda: not world.flights.held, within=5)
+        await eventually(lambda: not world.cluster.records, within=5)
+    of_b = [act for act, space, _ in world.flights.flown if space == "b"]
+    assert of_b == ["release", "wake"]
+
+
+async def test_ownership_of_an_object_is_left_for_a_moment_to_who_is_between_two_writes() -> None:
+    world = World()
+    world.add("a")
+    async with world.running():
+        await world.settled()
+        world.flights.held.add("a")
+        world.loop.tell("a")
+        await world.settled()
+        assert world.flights.held
+        world.later(seconds=3)
+        await eventually(lambda: not world.flights.held, within=5)
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "wary"),
+    [
+        ("update", "statefulsets", True),
+        ("patch", "statefulsets", True),
+        ("get", "statefulsets", False),
+        ("patch", "statefulsets/scale", False),
+        ("update", "deployments", False),
+    ],
+)
+@pytest.mark.fault(3)
+async def test_a_wake_is_wary_of_claims_after_a_write_that_may_have_left_no_trace(
+    verb: str, resource: str, wary: bool
+) -> None:
+    world = World()
+    world.add("a", desired="asleep")
+    async with world.running():
+        await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
+        world.later(minutes=1)
+        world.api.touch("a", verb=verb, resource=resource)
+        await eventually(lambda: not world.cluster.records, within=5)
+    assert world.flights.wary == [wary]
 
 
 async def test_a_wake_that_breaks_is_begun_again_in_a_moment() -> None:

@@ -15,7 +15,8 @@ from sleeper.core.objects import Deployment, Namespace, SpaceObjects, StatefulSe
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
-from sleeper.core.restore import forged_notes, late_notes, owner_wake
+from sleeper.core.restore import forged_notes, late_notes, owner_wake, wake_step
+from sleeper.core.steps import Patch, Settled, Step
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -147,3 +148,16 @@ def test_a_forged_note_is_never_late_but_shown() -> None:
     forged = space(deployment("web", 0, annotations={RESTORE: "{}"}))
     assert late_notes(forged, None) == ()
     assert [ref.name for ref, _ in forged_notes(forged)] == ["web"]
+
+
+@pytest.mark.fault(3)
+def test_what_is_marked_as_brought_back_is_its_owners_though_nothing_else_tells_it() -> None:
+    ref = ObjectRef(kind="Deployment", name="web", uid="web")
+    entry = Entry(ref=ref, fields={"/spec/replicas": 2}, slept_from=3)
+    live = {"metadata": {"name": "web", "uid": "web", "generation": 6}, "spec": {"replicas": 0}}
+
+    def step(entry: Entry) -> Step:
+        return wake_step(live, ref=ref, entry=entry, space_uid="space", epoch=4)
+
+    assert isinstance(step(entry), Patch), "nobody holds it: it is ours, and its note was stripped"
+    assert step(replace(entry, back_at=5)) == Settled()

@@ -157,8 +157,10 @@ class ModelApi:
         return live
 
     def scale(self, kind: str, name: str, replicas: int, *, manager: str = "kubectl") -> None:
-        """``kubectl scale``: the owner's hand."""
+        """``kubectl scale``: the owner's hand; to what is there already it leaves no trace."""
         live = self.objects[kind, name]
+        if live["spec"]["replicas"] == replicas:
+            return
         entry = {
             "manager": manager,
             "operation": "Update",
@@ -171,6 +173,27 @@ class ModelApi:
         live["metadata"]["managedFields"].append(entry)
         live["spec"]["replicas"] = replicas
         live["metadata"]["generation"] += 1
+
+    def apply(self, kind: str, name: str, path: str, value: Any, *, at: str) -> None:
+        """``kubectl apply --server-side`` of one more field, by a manager of its own."""
+        live = self.objects[kind, name]
+        *parents, last = tokens_of(path)
+        if resolve(live, path) != value:
+            self._take(live, [path])
+            resolve(live, pointer(*parents))[last] = value
+            live["metadata"]["generation"] += 1
+        fields: Json = {}
+        _own(fields, path)
+        live["metadata"]["managedFields"].append(
+            {
+                "manager": "owner",
+                "operation": "Apply",
+                "apiVersion": "apps/v1",
+                "fieldsType": "FieldsV1",
+                "fieldsV1": fields,
+                "time": at,
+            }
+        )
 
     # -- ObjectClient ----------------------------------------------------------------------------
 

@@ -1,0 +1,209 @@
+"""The owner's word beside a sleep or a wake that dies, halts or is held back, on the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sleeper.core.names import EPOCH, RESTORE
+from sleeper.core.power import PowerState
+from sleeper.core.reasons import Reason
+from sleeper.kube.errors import KubeError
+from tests.control.deck import (
+    IDLE,
+    SLEEP_WRITES,
+    SPACE,
+    WAKE_WRITES,
+    Killed,
+    after_effect,
+    before_effect,
+    flights,
+    mixed_space,
+    replicas,
+    settle,
+    sleep_once,
+    strike,
+    until_dead,
+)
+from tests.support.modelapi import ModelApi
+
+WHEN_SCALED = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled"
+LATER = "2026-11-21T03:00:00Z"
+MOMENTS = pytest.mark.parametrize("moment", [before_effect, after_effect])
+
+
+def speak(api: ModelApi) -> None:
+    """The owner's word: web at 0, and the claims of db are kept."""
+    api.scale("Deployment", "web", 0)
+    api.apply("StatefulSet", "db", WHEN_SCALED, "Retain", at=LATER)
+
+
+def assert_heard(api: ModelApi) -> None:
+    assert replicas(api)["web"] == 0
+    policy = api.objects["StatefulSet", "db"]["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert policy["whenScaled"] == "Retain"
+    for live in api.objects.values():
+        assert RESTORE not in live["metadata"].get("annotations", {})
+        assert all(e["manager"] != "sleeper" for e in live["metadata"]["managedFields"])
+    assert api.stored == {}
+
+
+def undisturbed(api: ModelApi) -> None:
+    api.fault = lambda _name, write: write()
+
+
+@pytest.mark.fault(3)
+@MOMENTS
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_a_wake_that_halted_at_any_write_leaves_what_was_set_after_another_one_ended(
+    number: int, moment: Callable[[Callable[[], Any]], Any]
+) -> None:
+    api = mixed_space()
+    await sleep_once(api)
+
+    def woken_elsewhere(write: Callable[[], Any]) -> Any:
+        undisturbed(api)
+        answer = write() if moment is after_effect else None
+        with ThreadPoolExecutor(1) as elsewhere:
+            waking = flights(api).wake(SPACE.uid, Reason.TOUCHED)
+            assert elsewhere.submit(asyncio.run, waking).result().ok
+        speak(api)
+        return answer if moment is after_effect else write()
+
+    strike(api, number, woken_elsewhere)
+    await flights(api).wake(SPACE.uid, Reason.TOUCHED)
+    await settle(api, want=PowerState.AWAKE)
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_a_write_of_a_wake_that_lands_after_all_is_over_changes_nothing(number: int) -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    held: list[Callable[[], Any]] = []
+
+    def hold(write: Callable[[], Any]) -> Any:
+        held.append(write)
+        raise Killed
+
+    strike(api, number, hold)
+    await until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED))
+    undisturbed(api)
+    await settle(api, want=PowerState.AWAKE)
+    speak(api)
+
+    for write in held:
+        try:
+            write()
+        except KubeError:
+            continue
+    await flights(api).undo_late(SPACE.name)
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(3)
+@MOMENTS
+@pytest.mark.parametrize("number", range(1, SLEEP_WRITES))
+async def test_what_is_set_while_a_sleep_is_dead_is_kept_whether_it_goes_on_or_is_undone(
+    number: int, moment: Callable[[Callable[[], Any]], Any]
+) -> None:
+    api = mixed_space()
+    strike(api, number, moment)
+    await until_dead(flights(api).sleep(SPACE, IDLE))
+    undisturbed(api)
+    if replicas(api)["web"] == 0:
+        return  # scaled to the 0 that is there already: it leaves no trace
+    speak(api)
+
+    await settle(api, want=PowerState.ASLEEP)
+    await settle(api, want=PowerState.AWAKE)
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(3)
+@MOMENTS
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_what_is_set_while_a_wake_is_dead_is_kept_by_who_goes_on(
+    number: int, moment: Callable[[Callable[[], Any]], Any]
+) -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    strike(api, number, moment)
+    await until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED))
+    undisturbed(api)
+    if replicas(api)["web"] == 0:
+        return  # scaled to the 0 that is there already: it leaves no trace
+    speak(api)
+
+    await settle(api, want=PowerState.AWAKE)
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(3)
+async def test_a_fence_that_is_held_back_beyond_the_wake_finds_another_generation() -> None:
+    api = mixed_space()
+    strike(api, 1, before_effect)  # the record is there, and no sleep patch was sent
+    await until_dead(flights(api).sleep(SPACE, IDLE))
+    held: list[Callable[[], Any]] = []
+
+    def hold_fences(name: str, write: Callable[[], Any]) -> Any:
+        if name.startswith("patch") and len(held) < 2:
+            held.append(write)
+            raise Killed
+        return write()
+
+    for _ in range(2):
+        api.fault = hold_fences
+        await until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED))
+    undisturbed(api)
+    await settle(api, want=PowerState.AWAKE)
+    speak(api)
+
+    for write in held:
+        with pytest.raises(KubeError):
+            write()
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(5)
+async def test_an_object_that_was_put_back_with_its_note_of_an_earlier_sleep_comes_back_by_the_record() -> (  # noqa: E501
+    None
+):
+    api = mixed_space()
+    await sleep_once(api)
+    early = api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE]
+    await settle(api, want=PowerState.AWAKE)
+    api.scale("Deployment", "web", 7)
+    await sleep_once(api)
+
+    api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE] = early
+    await settle(api, want=PowerState.AWAKE)
+
+    assert replicas(api)["web"] == 7
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize("forged", [None, "1", "999999999999999", "9" * 40, "x"])
+async def test_no_epoch_is_used_twice_whatever_becomes_of_the_annotation(
+    forged: str | None,
+) -> None:
+    api = mixed_space()
+    epochs: list[int] = []
+    for moment in range(3):
+        await flights(api, seconds=moment).sleep(SPACE, IDLE)
+        epochs += api.stored
+        await settle(api, want=PowerState.AWAKE)
+        annotations = api.namespace["metadata"]["annotations"]
+        annotations.pop(EPOCH) if forged is None else annotations.update({EPOCH: forged})
+    assert len(set(epochs)) == 3
+    assert epochs == sorted(epochs)
