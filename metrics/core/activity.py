@@ -21,7 +21,8 @@ class SpaceActivity:
 
     Attributes:
         latest: the latest activity of any kind.
-        touch: the latest activity of a person or deployer through the API; None: none known.
+        touch: the latest activity of a person or deployer through the API; of the traffic signal,
+            the latest visit: a request that surely came when it is dated. None: none known.
     """
 
     latest: Activity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -78,6 +78,7 @@ class SignalView:
             counts as activity. None: no gap known.
         unknown_because: a CamelCase reason (``CanaryMissing``, ``PrometheusDown``, …) while the
             signal cannot be trusted at all, with ``unknown_detail`` for people; None while it can.
+        dated_late_by: how much later than it happened an activity may be dated.
     """
 
     name: SignalName
@@ -85,3 +86,4 @@ class SignalView:
     last_gap_end: datetime | None
     unknown_because: str | None = None
     unknown_detail: str = ""
+    dated_late_by: timedelta = timedelta()

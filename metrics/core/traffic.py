@@ -197,13 +197,18 @@ class RequestFold:
         begin: samples up to here have been read before.
         service_labels: labels that may name the service; the first present one does.
         scrapes: when each target was scraped with success, ascending, over the whole stretch.
+        ends_with_its_pod: labels of answers that say nothing of when somebody came: a Pod that
+            goes away ends them.
         latest: by service, time of the newest sample that shows use.
+        visits: the same without those answers.
     """
 
     begin: float
     service_labels: tuple[str, ...]
     scrapes: Mapping[Target, Sequence[float]]
+    ends_with_its_pod: Mapping[str, str] = field(default_factory=dict)
     latest: dict[str, float] = field(default_factory=dict)
+    visits: dict[str, float] = field(default_factory=dict)
     _last: dict[frozenset[tuple[str, str]], Sample] = field(default_factory=dict)
 
     def feed(self, piece: Iterable[Series]) -> None:
@@ -217,8 +222,12 @@ class RequestFold:
             used = self._last_use(self._last.get(key), series.samples, scrapes)
             if series.samples:
                 self._last[key] = series.samples[-1]
-            if used is not None and used > self.latest.get(service, float("-inf")):
-                self.latest[service] = used
+            if used is None:
+                continue
+            ended = self.ends_with_its_pod
+            is_visit = not ended or any(series.labels.get(k) != v for k, v in ended.items())
+            for fold in (self.latest, self.visits) if is_visit else (self.latest,):
+                fold[service] = max(used, fold.get(service, used))
 
     def _service(self, labels: Mapping[str, str]) -> str | None:
         return next((labels[name] for name in self.service_labels if name in labels), None)

@@ -36,6 +36,7 @@ class Provider:
         name: as configured.
         requests: counter of answered requests, one series for each service, code and so on.
         used: label matchers for the answers that prove use.
+        ends_with_its_pod: labels of those answers that end, and are counted, when their Pod does.
         permanent: a family that every target shows from its first scrape on, requests or none.
         start_time: gauge with the start of the process, Unix seconds.
         service_labels: labels that name the service, best first.
@@ -57,6 +58,7 @@ class Provider:
     controllers: frozenset[str] = frozenset()
     legacy_class: str | None = None
     uncounted: Mapping[str, str] = field(default_factory=dict)
+    ends_with_its_pod: Mapping[str, str] = field(default_factory=dict)
 
 
 _SEPARATORS: Final = re.compile(r"[\W_]+")
@@ -83,6 +85,7 @@ TRAEFIK: Final = Provider(
     controllers=frozenset({"traefik.io/ingress-controller"}),
     legacy_class="traefik",
     uncounted={"traefik.ingress.kubernetes.io/router.observability.metrics": "false"},
+    ends_with_its_pod={"code": "101"},
 )
 """Traefik 3 with its Ingress provider.
 

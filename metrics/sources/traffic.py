@@ -23,10 +23,12 @@ class Reading:
     Attributes:
         sight: how far, and how well, the provider was seen.
         used: by service label, time of the newest sample that shows use.
+        visited: the same without answers that end when their Pod does.
     """
 
     sight: Sight
     used: Mapping[str, float]
+    visited: Mapping[str, float]
 
 
 async def read(
@@ -54,7 +56,12 @@ async def read(
     scrapes = scrape_times(alive)
     starts: tuple[Series, ...] = ()
     listed: tuple[Series, ...] = ()
-    fold = RequestFold(begin=begin, service_labels=provider.service_labels, scrapes=scrapes)
+    fold = RequestFold(
+        begin=begin,
+        service_labels=provider.service_labels,
+        scrapes=scrapes,
+        ends_with_its_pod=provider.ends_with_its_pod,
+    )
     if scrapes:
         starts = await query.matrix(queries.starts(provider, scrapes, over_seconds=over), at=end)
         listed = await query.vector(queries.listed(provider, over_seconds=over), at=end)
@@ -70,7 +77,7 @@ async def read(
         starts=starts,
         listed=frozenset(series.target for series in listed),
     )
-    return Reading(sight=seen, used=fold.latest)
+    return Reading(sight=seen, used=fold.latest, visited=fold.visits)
 
 
 def _pieces(begin: float, end: float) -> Iterator[tuple[float, float]]:

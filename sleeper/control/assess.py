@@ -74,7 +74,13 @@ class PageOf(Protocol):
     """Where an assessment gets the Space's page from: the book's own, or a copy of it."""
 
     def __call__(
-        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+        self,
+        uid: str,
+        *,
+        rules: str | None,
+        record: SleepRecord | None,
+        used_at: datetime | None,
+        now: datetime,
     ) -> SpacePage:
         """See :meth:`sleeper.control.book.SpaceBook.page`."""
         ...
@@ -205,13 +211,14 @@ class Assessor:
             reading = replace(reading, warnings=(*reading.warnings, *misread))
         required = reading.policy.required_signals.value
         synced = self._inventory.synced  # half an inventory lacks routes
+        activity = self._board.activity(name)
         page = page_of(
             meta.uid,
             rules=rules_fingerprint(routes, uncarried, required) if synced else None,
             record=record,
+            used_at=None if activity is None else activity.latest.at,
             now=now,
         )
-        activity = self._board.activity(name)
         snapshot = Snapshot(
             space=space,
             created_at=_created_at(objects.namespace, now),
@@ -230,6 +237,8 @@ class Assessor:
             signals=self._board.views(now) if views is None else views,
             last_activity=activity.latest if activity is not None else None,
             last_touch=activity.touch if activity is not None else None,
+            last_visit=self._board.visit(name),
+            visits_doubted=page.visits_doubted,
             rules_since=page.state.rules_since,
             woken_at=page.state.woken_at,
             noticed_at=page.noticed_at,

@@ -39,6 +39,8 @@ class SpacePage:
         slept: which sleep is on record: epoch and decision.
         ceiling: the record is of a time line that ended when the clock was set back: what it says
             was, was not later than this; None: its instants count as they stand.
+        turned_back_at: the last visit that turned a sleep back and may have come after it.
+        visits_doubted: nobody had used the Space since then when it was put to sleep again.
         verdict, policy: the last ones, for ``explain`` and for news worth telling.
     """
 
@@ -52,6 +54,8 @@ class SpacePage:
     asleep: bool = False
     slept: tuple[int, datetime] | None = None
     ceiling: datetime | None = None
+    turned_back_at: datetime | None = None
+    visits_doubted: bool = False
     verdict: Verdict | None = None
     policy: PolicyReading | None = None
 
@@ -71,7 +75,13 @@ class SpaceBook:
         self._unsaved: set[str] = set()
 
     def page(
-        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+        self,
+        uid: str,
+        *,
+        rules: str | None,
+        record: SleepRecord | None,
+        used_at: datetime | None = None,
+        now: datetime,
     ) -> SpacePage:
         """The Space's page; where its rules are new or have changed, their clock starts now.
 
@@ -79,6 +89,7 @@ class SpaceBook:
             uid: of the namespace.
             rules: fingerprint of the present rules; None: not known at the moment.
             record: of the present sleep; None: there is none.
+            used_at: latest proof of use; None: none is known.
             now: the instant of the look.
         """
         page = self._pages.get(uid)
@@ -87,12 +98,18 @@ class SpaceBook:
             page = self._pages[uid] = self._first_page(stored, rules, record, now)
             if page.state != stored:
                 self._unsaved.add(uid)
-        if _turn_to(page, rules=rules, record=record, now=now):
+        if _turn_to(page, rules=rules, record=record, used_at=used_at, now=now):
             self._unsaved.add(uid)
         return page
 
     def copy(
-        self, uid: str, *, rules: str | None, record: SleepRecord | None, now: datetime
+        self,
+        uid: str,
+        *,
+        rules: str | None,
+        record: SleepRecord | None,
+        used_at: datetime | None = None,
+        now: datetime,
     ) -> SpacePage:
         """A page like the one that :meth:`page` would give, for who only asks.
 
@@ -102,7 +119,7 @@ class SpaceBook:
         page = (
             replace(known) if known else self._first_page(self._stored.get(uid), rules, record, now)
         )
-        _turn_to(page, rules=rules, record=record, now=now)
+        _turn_to(page, rules=rules, record=record, used_at=used_at, now=now)
         return page
 
     def _first_page(
@@ -135,6 +152,8 @@ class SpaceBook:
             page.reversals = replace(page.reversals, at=_moved(page.reversals.at, step.by))
             if not step.back:
                 continue
+            if page.turned_back_at is not None:
+                page.turned_back_at = min(page.turned_back_at, step.began)
             if page.slept is not None:
                 page.ceiling = min(page.ceiling or step.began, step.began)
             state = _not_after(page.state, step.began)
@@ -179,7 +198,12 @@ class SpaceBook:
 
 
 def _turn_to(
-    page: SpacePage, *, rules: str | None, record: SleepRecord | None, now: datetime
+    page: SpacePage,
+    *,
+    rules: str | None,
+    record: SleepRecord | None,
+    used_at: datetime | None,
+    now: datetime,
 ) -> bool:
     """Bring a page up to what is seen now; whether there was anything to write."""
     changed = False
@@ -195,6 +219,10 @@ def _turn_to(
     identity = None if record is None else _identity(record)
     if page.slept != identity:
         page.slept, page.ceiling = identity, None
+        turned_back_at = page.turned_back_at
+        page.visits_doubted = turned_back_at is not None and not (
+            used_at and used_at > turned_back_at
+        )
     if record is not None and min(_latest(record), page.ceiling or LATEST) > now:
         page.ceiling = now  # the clocks of two replicas differ, or ours was set back by a little
     return changed

@@ -225,6 +225,9 @@ class VerdictLoop:
             )
         page = assessment.page
         page.reversals = counted(page.reversals, record, verdict, now)
+        visit, sleep = assessment.snapshot.last_visit, assessment.snapshot.sleep
+        if verdict.reason is Reason.VISITED and visit and sleep and visit.at > sleep.decided_at:
+            page.turned_back_at = visit.at
         page.verdict = verdict
         page.policy = assessment.reading
 

@@ -63,13 +63,21 @@ class SignalBoard:
         return changed
 
     def activity(self, space_name: str) -> SpaceActivity | None:
-        """Latest proof of use over all signals, or None."""
+        """Latest proof of use over all signals, and latest touch through the API; or None."""
         merged: SpaceActivity | None = None
-        for signal in self._signals.values():
+        for name, signal in self._signals.items():
             seen = signal.activity(space_name)
             if seen is not None:
+                if name is SignalName.TRAFFIC:
+                    seen = SpaceActivity(latest=seen.latest)
                 merged = seen if merged is None else merged.merge(seen)
         return merged
+
+    def visit(self, space_name: str) -> Activity | None:
+        """The latest web visit of the Space, or None."""
+        signal = self._signals.get(SignalName.TRAFFIC)
+        seen = None if signal is None else signal.activity(space_name)
+        return None if seen is None else seen.touch
 
     def streams(self, space_name: str, now: datetime) -> tuple[OpenStream, ...]:
         """Open streams of the Space."""

@@ -136,6 +136,8 @@ class TrafficSignal:
             last_gap_end=self._progress.gap_end,
             unknown_because=None if blindness is None else blindness.reason,
             unknown_detail="" if blindness is None else blindness.detail,
+            # Two scrapes fit into it; a request is dated by the one that shows it.
+            dated_late_by=timedelta(seconds=self._settings.stale_after_seconds / 2),
         )
 
     def activity(self, space_name: str) -> SpaceActivity | None:
@@ -216,7 +218,7 @@ class TrafficSignal:
 
     async def _take(self, covered: Stretch, reading: Reading, offset: ClockOffset) -> None:
         now = self._clock.now()
-        activity = self._credit(reading.used, offset, now)
+        activity = self._credit(reading, offset, now)
         self._announce(activity, now)
         seen = reading.sight
         if seen.watermark is None:
@@ -263,24 +265,31 @@ class TrafficSignal:
             )
 
     def _credit(
-        self, used: Mapping[str, float], offset: ClockOffset, now: datetime
+        self, reading: Reading, offset: ClockOffset, now: datetime
     ) -> dict[str, SpaceActivity]:
         """Activity by Space name; where a label may mean several Spaces, all of them."""
         credited: dict[str, SpaceActivity] = {}
-        for label, at in used.items():
+        for label, at in reading.used.items():
+            visited = reading.visited.get(label)
             for name, service in self._index.meant_by(label).items():
-                one = SpaceActivity.of(
-                    Activity(
-                        at=min(from_epoch(offset.latest(at)), now),
-                        signal=SignalName.TRAFFIC,
-                        source=self._provider.name,
-                        actor=ActorClass.WEB,
-                        verb="request",
-                        resource=service,
-                    )
+                one = SpaceActivity(
+                    latest=self._activity_of(service, at, offset, now),
+                    touch=None
+                    if visited is None
+                    else self._activity_of(service, visited, offset, now),
                 )
                 credited[name] = credited[name].merge(one) if name in credited else one
         return credited
+
+    def _activity_of(self, service: str, at: float, offset: ClockOffset, now: datetime) -> Activity:
+        return Activity(
+            at=min(from_epoch(offset.latest(at)), now),
+            signal=SignalName.TRAFFIC,
+            source=self._provider.name,
+            actor=ActorClass.WEB,
+            verb="request",
+            resource=service,
+        )
 
     def _clock_stepped(self, step: Step) -> None:
         """What was known of the other time line is brought to this one."""

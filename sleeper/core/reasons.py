@@ -53,6 +53,7 @@ class Reason(StrEnum):
     IDLE = "Idle"
     # wakes
     TOUCHED = "Touched"
+    VISITED = "Visited"
     OWNER_SCALED_UP = "OwnerScaledUp"
     NEW_WORKLOAD = "NewWorkload"
     LATE_WRITE = "LateWrite"
@@ -106,6 +107,7 @@ MEANING: dict[Reason, str] = {
     Reason.IDLE_NOTICE: "Idle; the owner has been told and the notice is running.",
     Reason.IDLE: "Idle for longer than `sleep-after`, seen by every required signal.",
     Reason.TOUCHED: "Somebody used it.",
+    Reason.VISITED: "Somebody visited it through the ingress when it was about to sleep.",
     Reason.OWNER_SCALED_UP: "A sleeping workload was scaled up by somebody else.",
     Reason.NEW_WORKLOAD: "A new workload appeared in a sleeping Space.",
     Reason.LATE_WRITE: "A write of a sleep that is over landed late and is undone.",

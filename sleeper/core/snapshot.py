@@ -53,6 +53,9 @@ class Snapshot:
         signals: what each known signal can say; a signal that is missing here is Unknown.
         last_activity: latest proof of use over all signals.
         last_touch: latest activity by a person or deployer through the API.
+        last_visit: latest web visit, dated by the scrape that showed it.
+        visits_doubted: the last sleep was turned back by a visit that may have come after it, and
+            nobody has used the Space since.
         rules_since: start of the present rules (label, routes, required signals).
         woken_at: end of the last sleep, or None.
         noticed_at: since when the owner has been told; None if not told.
@@ -75,6 +78,8 @@ class Snapshot:
     signals: Mapping[SignalName, SignalView] = field(default_factory=dict)
     last_activity: Activity | None = None
     last_touch: Activity | None = None
+    last_visit: Activity | None = None
+    visits_doubted: bool = False
     rules_since: datetime | None = None
     woken_at: datetime | None = None
     noticed_at: datetime | None = None

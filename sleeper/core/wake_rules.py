@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from metrics.core.instants import plus
+from metrics.core.signals import SignalName
 from sleeper.core.awake_rules import desired_awake, excluded, kept_awake, protected, within_hours
 from sleeper.core.case import Case, first_hold
 from sleeper.core.durations import format_instant
 from sleeper.core.policy import Mode
 from sleeper.core.power import PowerState, Sleep
 from sleeper.core.reasons import Reason
+
+_DECIDED_ON_SIGHT: Final = timedelta(seconds=10)
+"""A sleep whose horizon lies so far before its decision was decided on what had been seen up to
+there; the horizon of one that was ordered is the decision itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,41 @@ def _called_by_touch(case: Case, sleep: Sleep) -> WakeCall | None:
     return WakeCall(Reason.TOUCHED, message)
 
 
+def _called_by_visit(case: Case, sleep: Sleep) -> WakeCall | None:
+    """A web visitor later than the horizon and not later than the instant of sleep.
+
+    They came to a Space that was awake, and no decision could know of them. Whoever comes to a
+    Space that sleeps does not wake it: there is nobody to answer, and an error is no use.
+
+    A visit is dated by the scrape that shows it, which may be up to one scrape later than it came.
+    So one dated up to a scrape after the instant of sleep may have come before it, and one dated
+    after the decision may be of the sleep's own making: a long answer that ended with its Pod.
+    In doubt it turns the sleep back, but not twice in a row without any use in between.
+
+    A sleep that its owner, or the end of awake-hours, ordered takes no heed of visits: they may
+    go on until the last Pod is gone. One at the end of awake-hours that was applied late, and so
+    on what had been seen, heeds those before its decision.
+    """
+    visit = case.snapshot.last_visit
+    if visit is None or visit.at <= sleep.horizon:
+        return None
+    ordered = sleep.reason is not Reason.IDLE
+    if ordered and (
+        sleep.reason is not Reason.AWAKE_HOURS_ENDED
+        or sleep.decided_at - sleep.horizon < _DECIDED_ON_SIGHT
+    ):
+        return None
+    if visit.at > sleep.decided_at:
+        if ordered or case.snapshot.visits_doubted:
+            return None
+        view = case.snapshot.signals.get(SignalName.TRAFFIC)
+        late_by = timedelta() if view is None else view.dated_late_by
+        if sleep.sleeping_since and visit.at > plus(sleep.sleeping_since, late_by):
+            return None
+    message = f"Somebody visited {visit.resource} at {format_instant(visit.at)}."
+    return WakeCall(Reason.VISITED, message)
+
+
 def _called_by_mode(case: Case, sleep: Sleep) -> WakeCall | None:
     """`mode: observe` while it falls asleep: what has been touched is brought back."""
     if sleep.phase is not PowerState.FALLING_ASLEEP or case.policy.mode.value is not Mode.OBSERVE:
@@ -126,6 +167,7 @@ WAKE_RULES: Final[tuple[Callable[[Case, Sleep], WakeCall | None], ...]] = (
     _called_by_hours,
     _called_by_hand,
     _called_by_touch,
+    _called_by_visit,
     _called_by_mode,
     _called_by_deadline,
 )

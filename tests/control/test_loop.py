@@ -72,15 +72,18 @@ class Api:
 
     clock: SetClock
     unknown: str | None = None
+    name: SignalName = SignalName.API
     activities: dict[str, SpaceActivity] = field(default_factory=dict)
     listeners: list[ActivityListener] = field(default_factory=list)
+    behind: timedelta = timedelta()
 
     def view(self, now: datetime) -> SignalView:
         return SignalView(
-            name=SignalName.API,
-            watermark=now,
+            name=self.name,
+            watermark=now - self.behind,
             last_gap_end=LONG_AGO,
             unknown_because=self.unknown,
+            dated_late_by=timedelta(seconds=30),
         )
 
     def activity(self, space_name: str) -> SpaceActivity | None:
@@ -99,6 +102,20 @@ class Api:
             resource=resource,
         )
         self.activities[name] = SpaceActivity.of(activity)
+        for listener in self.listeners:
+            listener(name, activity)
+
+    def visit(self, name: str, at: datetime) -> None:
+        """The scrape at ``at`` showed a visit."""
+        activity = Activity(
+            at=at,
+            signal=SignalName.TRAFFIC,
+            source="traefik",
+            actor=ActorClass.WEB,
+            verb="request",
+            resource="web",
+        )
+        self.activities[name] = SpaceActivity(latest=activity, touch=activity)
         for listener in self.listeners:
             listener(name, activity)
 
@@ -253,7 +270,8 @@ class World:
         self.herald = NotedHerald()
         self.powers: list[tuple[str, PowerState]] = []
         self.book = SpaceBook({})
-        self.board = SignalBoard({SignalName.API: self.api}, None)
+        self.web = Api(self.clock, name=SignalName.TRAFFIC)
+        self.board = SignalBoard({SignalName.API: self.api, SignalName.TRAFFIC: self.web}, None)
         self.defaults = replace(
             PolicyDefaults(sleep_after=timedelta(hours=1), notice=timedelta()), **defaults
         )
@@ -904,3 +922,44 @@ async def test_what_sleeps_is_brought_back_when_its_tenant_label_names_nobody_an
         world.label("a", "t")
         await world.settled()
         assert world.powers[asleep:] == [("a", PowerState.AWAKE)]
+
+
+@pytest.mark.fault(11)
+async def test_a_visit_that_no_decision_could_know_of_turns_the_sleep_back() -> None:
+    world = World()
+    world.api.behind = timedelta(seconds=20)
+    world.add("a")
+    sleep, wake = ("sleep", "a", Reason.IDLE), ("wake", "a", Reason.VISITED)
+    async with world.running():
+        world.later(hours=1, seconds=30)
+        await world.flown(sleep)
+        visited = world.clock.now() - timedelta(seconds=5)
+        world.later(seconds=10)
+        world.web.visit("a", visited)
+        await world.flown(sleep, wake)
+
+
+@pytest.mark.fault(11)
+async def test_what_a_sleep_itself_ends_turns_it_back_once_and_not_for_ever() -> None:
+    """An event stream ends with its Pod and is counted then, in the scrape after the sleep."""
+    world = World()
+    world.add("a")
+    sleep, wake = ("sleep", "a", Reason.IDLE), ("wake", "a", Reason.VISITED)
+    async with world.running():
+        for flown in ([sleep, wake], [sleep, wake, sleep], [sleep, wake, sleep]):
+            world.later(hours=1, seconds=1)
+            await world.settled()
+            world.later(seconds=15)
+            if len(world.cluster.records):
+                world.web.visit("a", world.clock.now())
+            await world.flown(*flown)
+        world.api.touch("a")
+        await world.flown(sleep, wake, sleep, ("wake", "a", Reason.TOUCHED))
+        world.later(minutes=1)
+        world.web.visit("a", world.clock.now())  # somebody has used it since
+        world.later(hours=1, seconds=1)
+        await world.settled()
+        world.later(seconds=15)
+        world.web.visit("a", world.clock.now())
+        touched = ("wake", "a", Reason.TOUCHED)
+        await world.flown(sleep, wake, sleep, touched, sleep, wake)

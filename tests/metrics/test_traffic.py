@@ -368,3 +368,16 @@ class TestStretch:
         found = self.next(Mark(at=1003.0, ahead_seconds=4.0))
         assert found.begin == 700.0
         assert [(hole.end, hole.reason) for hole in found.holes] == [(1000.0, "ClockStep")]
+
+
+@pytest.mark.fault(11)
+def test_an_answer_that_ends_with_its_pod_is_use_but_no_visit() -> None:
+    """A WebSocket is counted when it closes; falling asleep closes it."""
+    fold = RequestFold(
+        begin=0.0, service_labels=("service",), scrapes={}, ends_with_its_pod={"code": "101"}
+    )
+    for code, at in (("200", 20.0), ("101", 50.0)):
+        labels = {"service": "web", "code": code}
+        fold.feed([Series(labels=labels, samples=[Sample(10.0, 0.0), Sample(at, 1.0)])])
+    assert fold.latest == {"web": 50.0}
+    assert fold.visits == {"web": 20.0}
