@@ -173,7 +173,8 @@ async def _notes_by_namespace(
                     continue
                 where = "at zero" if kind.is_at_zero(live) else "as it runs"
                 say(f"{meta.namespace}: {kind.kind}/{meta.name} was left {where}: {note.why}")
-                everything = everything and not kind.is_at_zero(live)
+                ends = meta.deletion_timestamp or (space and space.deletion_timestamp)
+                everything = everything and bool(ends or not kind.is_at_zero(live))
         except KubeError as error:
             say(f"{kind.plural} cannot be listed: {error}")
             everything = False
