@@ -20,6 +20,7 @@ from sleeper.control.readings import Readings
 from sleeper.control.signals import SignalBoard
 from sleeper.core import names
 from sleeper.core.decide import decide
+from sleeper.core.failures import sure_to_fail
 from sleeper.core.fights import fight
 from sleeper.core.hazards import find_hazards
 from sleeper.core.objects import Namespace, SpaceObjects
@@ -229,9 +230,14 @@ class Assessor:
             has_routes=bool(routes),
             sleepable=len(sleepable(objects)),
             hazards=(
-                *find_hazards(objects, record, local_data=reading.policy.local_data.value),
+                *find_hazards(
+                    objects,
+                    record,
+                    local_data=reading.policy.local_data.value,
+                    sleep_deadline=self._sleep_deadline,
+                ),
                 *map(_unseen, uncarried),
-                *_fights(page, record),
+                *_past(page, objects, record),
             ),
             streams=self._board.streams(name, now),
             signals=self._board.views(now) if views is None else views,
@@ -258,10 +264,12 @@ class Assessor:
         )
 
 
-def _fights(page: SpacePage, record: SleepRecord | None) -> tuple[Hazard, ...]:
-    """A fight holds the awake; it is no reason to end a sleep that has begun."""
-    found = fight(page.reversals) if record is None else None
-    return () if found is None else (found,)
+def _past(page: SpacePage, objects: SpaceObjects, record: SleepRecord | None) -> tuple[Hazard, ...]:
+    """How earlier sleeps ended holds the awake; it is no reason to end one that has begun."""
+    if record is not None:
+        return ()
+    found = (fight(page.reversals), sure_to_fail(page.alike, objects))
+    return tuple(hazard for hazard in found if hazard is not None)
 
 
 def _unseen(route: str) -> Hazard:

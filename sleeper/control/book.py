@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from metrics.core.instants import LATEST, plus
 from metrics.core.steps import Step
+from sleeper.core.failures import Failures
 from sleeper.core.fights import Reversals
 from sleeper.core.policy import PolicyReading
 from sleeper.core.record import SleepRecord
@@ -31,6 +32,7 @@ class SpacePage:
         state: what is persisted: fingerprint of the rules, their start, the last waking.
         noticed_at: since when the owner has been told that sleep is near.
         retry_sleep_at: no sleep is tried before this instant, and failures in a row.
+        alike: the last failures, as far as they were the same.
         no_flight_before: what is on record is not gone on with before this instant, because the
             last flight could not end it.
         reversals: sleeps that somebody undid at once.
@@ -48,6 +50,7 @@ class SpacePage:
     noticed_at: datetime | None = None
     retry_sleep_at: datetime | None = None
     failures: int = 0
+    alike: Failures = field(default_factory=Failures)
     no_flight_before: datetime | None = None
     reversals: Reversals = field(default_factory=Reversals)
     release_pending: bool = False

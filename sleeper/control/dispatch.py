@@ -21,6 +21,7 @@ from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.sleep_queue import SleepQueue
 from sleeper.core.case import soonest
+from sleeper.core.failures import Failures, failed, shape_of
 from sleeper.core.objects import Namespace
 from sleeper.core.policy import Desired, Mode
 from sleeper.core.power import PowerState
@@ -61,6 +62,11 @@ class FlightOutcome(Protocol):
     @property
     def message(self) -> str:
         """One sentence for people."""
+        ...
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """``Kind/name`` of what a sleep failed at and was undone for."""
         ...
 
     @property
@@ -382,13 +388,21 @@ class Dispatcher:
         page = seen.page
         page.noticed_at = None
         if outcome.ok:
-            page.retry_sleep_at, page.failures = None, 0
+            page.retry_sleep_at, page.failures, page.alike = None, 0, Failures()
         elif outcome.gave_way:
             # Who woke it may be another process, and leave no other trace that is seen here.
             self._book.woken(space.uid, self._clock.now())
         else:
             page.no_flight_before = self._clock.now() + self._pacing.wake_retry
             page.failures += 1
+            page.alike = failed(
+                page.alike,
+                reason=outcome.reason,
+                objects=outcome.blamed,
+                shape=shape_of(fresh.objects),
+                how=outcome.message,
+                now=self._clock.now(),
+            )
             doublings = min(page.failures - 1, 5)
             page.retry_sleep_at = self._clock.now() + self._pacing.retry_backoff * 2**doublings
             log.warning(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
@@ -63,6 +64,10 @@ _UNDO_BECAUSE = {
     WhyLeft.EXCLUDED: Reason.EXCLUDED,
 }
 """Why an object that is left undoes the whole sleep. One that its owner deleted does not."""
+
+
+_MOST_NAMED: Final = 5
+"""Pods that a sentence names; of the others only the number is told."""
 
 
 class Sleep:
@@ -212,10 +217,11 @@ class Sleep:
                     return await self._stop(end)
             return await self._settle()
         except TimeoutError:
-            message = f"Pods were still there {self._settings.sleep_deadline_seconds:g} s later"
-            return await self._undo(Reason.FALLING_ASLEEP_TIMED_OUT, message)
+            message, blamed = self._still_there()
+            return await self._undo(Reason.FALLING_ASLEEP_TIMED_OUT, message, blamed)
         except KubeError as error:
-            return await self._undo(_blame(error), str(error))
+            blamed = (f"Namespace/{self._space.name}",)  # the workloads' own errors end elsewhere
+            return await self._undo(_blame(error), str(error), blamed)
 
     async def _put_down(self, wave: Iterable[Entry]) -> tuple[Result, ...] | None:
         """Take each object of a wave to sleep; None if the plan may go on."""
@@ -315,12 +321,38 @@ class Sleep:
             return self._superseded(self._record)
         for result in results:
             if result.left is not None and result.left.why in _UNDO_BECAUSE:
-                return await self._undo(_UNDO_BECAUSE[result.left.why], result.left.message)
+                blamed = (f"{result.ref.kind}/{result.ref.name}",)
+                reason = _UNDO_BECAUSE[result.left.why]
+                return await self._undo(reason, result.left.message, blamed)
         if self._withheld() is Reason.OBSERVE_MODE:
             return await self._undo(Reason.OBSERVE_MODE, "it is only observed now")
         return _stopped_by(Reason.NOT_LEADER)
 
-    async def _undo(self, reason: Reason, message: str) -> FlightResult:
+    def _still_there(self) -> tuple[str, tuple[str, ...]]:
+        """What has not stopped, as a sentence, and the workloads that it belongs to."""
+        assert self._record is not None
+        message = f"not asleep after {self._settings.sleep_deadline_seconds:g} s"
+        objects = self._spaces.space(self._space.name)
+        names: list[str] = []
+        blamed: list[str] = []
+        for entry in self._record.entries:
+            workload = f"{entry.ref.kind}/{entry.ref.name}"
+            pods = () if objects is None else live_pods(objects, [entry.ref])
+            blamed += [workload] if pods else []
+            for pod in pods:
+                grace = pod.spec.termination_grace_period_seconds
+                allowed = "" if grace is None else f", which may take {grace} s"
+                names.append(f"Pod/{pod.metadata.name} of {workload}{allowed}")
+        if names:
+            shown = "; ".join(names[:_MOST_NAMED])
+            message += f", still there: {shown}"
+        if len(names) > _MOST_NAMED:
+            message += f"; and {len(names) - _MOST_NAMED} more"
+        return message, tuple(blamed)
+
+    async def _undo(
+        self, reason: Reason, message: str, blamed: tuple[str, ...] = ()
+    ) -> FlightResult:
         assert self._record is not None
         if self._withheld() is Reason.NOT_LEADER:  # whoever leads by now goes on
             return _stopped_by(Reason.NOT_LEADER)
@@ -330,9 +362,13 @@ class Sleep:
             result = await self._waking.bring_back(self._record, reason, surely_unwritten=unwritten)
         except KubeError as error:
             message = f"{message}; undoing it failed and will be tried again: {error}"
-            return FlightResult(ok=False, reason=reason, message=message)
+            return FlightResult(ok=False, reason=reason, message=message, blamed=blamed)
         return FlightResult(
-            ok=False, reason=reason, message=f"{message}; {result.message}", left=result.left
+            ok=False,
+            reason=reason,
+            message=f"{message}; {result.message}",
+            left=result.left,
+            blamed=blamed,
         )
 
     def _superseded(self, record: SleepRecord) -> FlightResult:

@@ -36,6 +36,7 @@ class FlightResult:
         reason: why it ended like that.
         message: one sentence for people; names what was left and who denied it.
         left: the objects that are not where the plan wanted them.
+        blamed: ``Kind/name`` of what a sleep failed at and was undone for.
         gave_way: a sleep ended for another flight of the Space, which is no failure of its own.
     """
 
@@ -43,4 +44,5 @@ class FlightResult:
     reason: Reason
     message: str
     left: tuple[Result, ...] = ()
+    blamed: tuple[str, ...] = ()
     gave_way: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from sleeper.core.adoption import marker
@@ -56,6 +57,7 @@ class _Scene:
         local_data: what is to become of data that lies in a Pod alone.
         owners: who manages whom.
         pods: the Pods that run or may run, and are not excluded.
+        longest_stop: how long a Pod may take to stop; None: for ever.
     """
 
     objects: SpaceObjects
@@ -63,9 +65,14 @@ class _Scene:
     local_data: LocalData
     owners: Owners
     pods: tuple[Pod, ...]
+    longest_stop: timedelta | None = None
 
 
 _Finder = Callable[[_Scene], Iterator[Hazard]]
+
+
+_SHARE_OF_STOPPING: Final = 0.9
+"""How much of the time to fall asleep Pods may use up; the rest is the controllers' and nodes'."""
 
 
 def find_hazards(
@@ -73,6 +80,7 @@ def find_hazards(
     record: SleepRecord | None = None,
     *,
     local_data: LocalData = LocalData.KEEP,
+    sleep_deadline: timedelta | None = None,
 ) -> tuple[Hazard, ...]:
     """Every hazard of a Space, most important first.
 
@@ -80,6 +88,7 @@ def find_hazards(
         objects: the Space's objects.
         record: its present sleep; objects in it are not busy by themselves but by our doing.
         local_data: whether data that lies in a Pod alone holds, where its workload does not say.
+        sleep_deadline: how long it may take to fall asleep.
     """
     owners = Owners(objects)
     recorded = frozenset(entry.ref.uid for entry in record.entries) if record else frozenset()
@@ -95,6 +104,7 @@ def find_hazards(
             and pod.metadata.deletion_timestamp is None
             and not owners.spared(pod)
         ),
+        longest_stop=sleep_deadline and sleep_deadline * _SHARE_OF_STOPPING,
     )
     return tuple(hazard for find in FINDERS for hazard in find(scene))
 
@@ -259,6 +269,32 @@ def _several_revisions(scene: _Scene, workload: KubeObject) -> str | None:
     return f"ReplicaSets {', '.join(wanting)} all want Pods" if len(wanting) > 1 else None
 
 
+def _slow_to_stop(scene: _Scene) -> Iterator[Hazard]:
+    """Workloads a Pod of which may outlast the time to fall asleep; the sleep would be undone."""
+    if scene.longest_stop is None:
+        return
+    limit = scene.longest_stop.total_seconds()
+    slowest: dict[str, tuple[int, str]] = {}
+    for pod in scene.pods:
+        seconds = pod.spec.termination_grace_period_seconds or 0
+        for workload in scene.owners.workloads_above(pod) if seconds >= limit else ():
+            found = (seconds, f"Pod/{pod.metadata.name}")
+            slowest[workload.metadata.uid] = max(found, slowest.get(workload.metadata.uid, found))
+    for workload in _workloads(scene):
+        if not _replicas(workload) or workload.metadata.uid in scene.recorded:
+            continue
+        seconds = workload.spec.template.spec.termination_grace_period_seconds or 0
+        of_template = (seconds, f"a Pod of {_name(workload)}")
+        seconds, pod_name = slowest.get(workload.metadata.uid, of_template)
+        if seconds >= limit:
+            yield Hazard(
+                reason=Reason.SLOW_TO_STOP,
+                subject=_name(workload),
+                message=f"{_name(workload)} has {limit:g} s to stop, and {pod_name} may take "
+                f"{seconds} s (terminationGracePeriodSeconds)",
+            )
+
+
 def _asleep_by_another(scene: _Scene) -> Iterator[Hazard]:
     for workload in _workloads(scene):
         mark = marker(workload)
@@ -374,6 +410,7 @@ FINDERS: Final[tuple[_Finder, ...]] = (
     _operator_managed,
     _not_to_be_evicted,
     _busy,
+    _slow_to_stop,
     _local_data,
     _asleep_by_another,
     _restored_asleep,

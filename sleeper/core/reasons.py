@@ -46,6 +46,8 @@ class Reason(StrEnum):
     RESTORED_WHILE_ASLEEP = "RestoredWhileAsleep"
     NO_TRAFFIC_PROVIDER = "NoTrafficProvider"
     CONFLICTING_WRITER = "ConflictingWriter"
+    SLOW_TO_STOP = "SlowToStop"
+    REPEATED_FAILURE = "RepeatedFailure"
     NOTHING_TO_SLEEP = "NothingToSleep"
     # the clock
     RECENT_ACTIVITY = "RecentActivity"
@@ -102,6 +104,8 @@ MEANING: dict[Reason, str] = {
     Reason.RESTORED_WHILE_ASLEEP: "A workload was made from a sleeping one; it waits for a wake.",
     Reason.NO_TRAFFIC_PROVIDER: "A route is carried by nothing whose traffic we can see.",
     Reason.CONFLICTING_WRITER: "Somebody undid each of its last sleeps at once; it is left alone.",
+    Reason.SLOW_TO_STOP: "Pods may take longer to stop than a Space may take to fall asleep.",
+    Reason.REPEATED_FAILURE: "Its last sleeps failed alike; it is left alone until it changes.",
     Reason.NOTHING_TO_SLEEP: "Nothing in it runs that could be slept.",
     Reason.RECENT_ACTIVITY: "Used more recently than `sleep-after`.",
     Reason.IDLE_NOTICE: "Idle; the owner has been told and the notice is running.",

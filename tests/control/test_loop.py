@@ -145,6 +145,7 @@ class NotedFlights:
     world: World
     flown: list[tuple[str, str, Reason]] = field(default_factory=list)
     fails: bool = False
+    blames: tuple[str, ...] = ()
     joins: bool = False
     breaks: bool = False
     refuses_to_wake: bool = False
@@ -180,7 +181,9 @@ class NotedFlights:
             return FlightResult(ok=True, reason=verdict.reason, message="it is asleep already")
         if self.fails:
             self._joined = self.joins
-            return FlightResult(ok=False, reason=Reason.WRITE_DENIED, message="no")
+            return FlightResult(
+                ok=False, reason=Reason.WRITE_DENIED, message="no", blamed=self.blames
+            )
         assert verdict.sleep_horizon is not None
         self.world.scale(space.name, 0)
         self.world.cluster.records[space.uid] = SleepRecord(
@@ -522,6 +525,30 @@ async def test_a_failed_sleep_is_not_tried_again_at_once_and_ever_later() -> Non
         assert len(world.flights.flown) == 2
         world.later(minutes=2)
         await eventually(lambda: len(world.flights.flown) == 3, within=5)
+
+
+@pytest.mark.fault(9)
+async def test_after_three_failures_alike_it_is_held_until_something_changes() -> None:
+    world = World()
+    world.flights.fails = True
+    world.flights.blames = ("Deployment/web",)
+    world.add("a")
+    async with world.running():
+        world.later(hours=2)
+        tried = ("sleep", "a", Reason.IDLE)
+        for count in range(1, 4):
+            await world.flown(*[tried] * count)
+            await world.settled()
+            world.later(hours=3)
+        await world.settled()
+        assert len(world.flights.flown) == 3
+        held = world.book.pages()["uid-a"].verdict
+        assert held is not None
+        assert held.reason is Reason.REPEATED_FAILURE
+
+        world.scale("a", 3)
+        world.later(hours=3)
+        await eventually(lambda: len(world.flights.flown) == 4, within=5)
 
 
 async def test_a_sleep_has_failed_also_if_a_wake_joined_its_undoing() -> None:

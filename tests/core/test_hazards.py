@@ -1,5 +1,6 @@
 """What holds a Space awake, what is only named, and what is none of our business."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -612,3 +613,52 @@ def test_what_sleeping_empties_is_told_of_what_is_let_go_alone_and_not_without_e
     many = emptied([one(number) for number in range(40)])
     assert many is not None
     assert many.endswith("; /data of Deployment/d4; 35 more")
+
+
+def graceful(seconds: int | None) -> dict[str, Any]:
+    return {"terminationGracePeriodSeconds": seconds} if seconds is not None else {}
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize(
+    ("of_pod", "of_template", "says"),
+    [
+        (600, 600, "Pod/web-5d-1 may take 600 s"),
+        (540, None, "Pod/web-5d-1 may take 540 s"),
+        (None, 3600, "a Pod of Deployment/web may take 3600 s"),
+        (30, 30, None),
+        (539, 539, None),
+        (None, None, None),
+    ],
+)
+def test_a_pod_that_may_outlast_the_time_to_fall_asleep_holds_it_awake(
+    of_pod: int | None, of_template: int | None, says: str | None
+) -> None:
+    objects = space(
+        deployments=[deployment(spec={"template": {"spec": graceful(of_template)}})],
+        replica_sets=WEB["replica_sets"],
+        pods=[
+            pod("web-5d-0", owner="ReplicaSet/web-5d", spec=graceful(of_pod and 1)),
+            pod("web-5d-1", owner="ReplicaSet/web-5d", spec=graceful(of_pod)),
+        ],
+    )
+    found = find_hazards(objects, sleep_deadline=timedelta(minutes=10))
+    if says is None:
+        assert found == ()
+    else:
+        (hazard,) = found
+        assert (hazard.reason, hazard.subject) == (Reason.SLOW_TO_STOP, "Deployment/web")
+        assert hazard.message.startswith("Deployment/web has 540 s to stop, and ")
+        assert says in hazard.message
+
+
+@pytest.mark.fault(9)
+def test_a_slow_pod_that_sleep_does_not_stop_does_not_hold_for_that() -> None:
+    slow = {"template": {"spec": graceful(3600)}}
+    objects = space(
+        deployments=[deployment(annotations=EXCLUDE, spec=slow)],
+        replica_sets=WEB["replica_sets"],
+        stateful_sets=[stateful_set(replicas=0, spec=slow)],
+        pods=[pod(owner="ReplicaSet/web-5d", spec=graceful(3600))],
+    )
+    assert find_hazards(objects, sleep_deadline=timedelta(minutes=10)) == ()
