@@ -29,6 +29,7 @@ from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
 
+SETTINGS = FlightSettings(sleep_deadline_seconds=60, wake_deadline_seconds=20)
 DELETE = {"whenScaled": "Delete", "whenDeleted": "Retain"}
 RETAIN = {"whenScaled": "Retain", "whenDeleted": "Retain"}
 CLAIM_POLICY = "persistentVolumeClaimRetentionPolicy"
@@ -45,8 +46,7 @@ def database(name: str, policy: Mapping[str, str] = DELETE) -> manifests.Manifes
 
 @pytest_asyncio.fixture
 async def deck(cluster: Cluster) -> AsyncIterator[Deck]:
-    settings = FlightSettings(sleep_deadline_seconds=60, wake_deadline_seconds=20)
-    async with flying(cluster, settings=settings) as found:
+    async with flying(cluster, settings=SETTINGS) as found:
         yield found
 
 
@@ -142,7 +142,8 @@ async def test_what_the_owner_sets_while_it_wakes_outlasts_a_restart_of_the_daem
         await waking
     await kubectl(cluster, "scale", "-n", space.name, "deployment/web", "--replicas=0")
     await apply(cluster, space, database("db", RETAIN))
-    woken = await deck.wake(space)
+    async with flying(cluster, settings=SETTINGS) as restarted:
+        woken = await restarted.wake(space)
 
     assert woken.ok, woken
     assert await replicas(space, *shipped) == {"web": 0, "db": 1}
