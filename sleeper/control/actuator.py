@@ -101,6 +101,30 @@ class Actuator:
         self._per_flight = concurrency_per_flight
         self._pause = pause
 
+    async def read_all(
+        self, namespace: str, refs: Iterable[ObjectRef]
+    ) -> tuple[JsonObject | None, ...]:
+        """Several objects of one namespace from storage; None in place of one that is gone.
+
+        Raises:
+            KubeError: one could not be read.
+        """
+        mine = asyncio.Semaphore(self._per_flight)
+
+        async def read(ref: ObjectRef) -> JsonObject | None:
+            async with mine:
+                return await self.read(namespace, ref)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(read(ref)) for ref in refs]
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            if not isinstance(first, KubeError):
+                raise
+            raise first from failed
+        return tuple(task.result() for task in tasks)
+
     async def read(self, namespace: str, ref: ObjectRef) -> JsonObject | None:
         """One object from storage, or None if it is gone."""
         path = KINDS[ref.kind].path(namespace, ref.name)

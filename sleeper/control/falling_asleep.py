@@ -181,22 +181,8 @@ class Sleep:
 
     async def _read(self, wanted: Sequence[Sleepable]) -> list[tuple[Sleepable, JsonObject]]:
         """Objects as they are in storage; the watched ones may be a moment old."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                reads = [
-                    group.create_task(self._actuator.read(self._space.name, item.ref))
-                    for item in wanted
-                ]
-        except ExceptionGroup as failed:
-            first = failed.exceptions[0]
-            if not isinstance(first, KubeError):
-                raise
-            raise first from failed
-        return [
-            (item, live)
-            for item, read in zip(wanted, reads, strict=True)
-            if (live := read.result()) is not None
-        ]
+        read = await self._actuator.read_all(self._space.name, [item.ref for item in wanted])
+        return [(item, live) for item, live in zip(wanted, read, strict=True) if live is not None]
 
     # -- the plan -------------------------------------------------------------------------------
 
@@ -252,15 +238,18 @@ class Sleep:
         while True:
             if not self._may_go_on():
                 return ()
+            looked_at = self._clock.monotonic()
             objects = self._spaces.space(self._space.name)
-            if objects is None or self._at_rest(objects):
+            at_rest = objects is None or self._at_rest(objects)
+            look_seconds = self._clock.monotonic() - looked_at
+            if at_rest:
                 end = await self._put_down(self._record.entries)
                 if end is not None or objects is None:
                     return end
                 pods = await self._read_pods()
                 if self._at_rest(msgspec.structs.replace(objects, pods=pods)):
                     return None
-            await asyncio.sleep(self._settings.poll_seconds)
+            await asyncio.sleep(self._settings.pause_after(look_seconds))
 
     def _at_rest(self, objects: SpaceObjects) -> bool:
         assert self._record is not None

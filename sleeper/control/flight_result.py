@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sleeper.control.actuator import Result
 from sleeper.core.reasons import Reason
+
+_SHORT_LOOK_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,15 @@ class FlightSettings:
     wake_deadline_seconds: float = 600.0
     wave_patience_seconds: float = 60.0
     poll_seconds: float = 0.1
+
+    def pause_after(self, look_seconds: float) -> float:
+        """How long to wait after a look at the watched objects that took so long.
+
+        A Space with many objects takes its time; it may take a tenth of everybody's, not all.
+        """
+        if look_seconds < _SHORT_LOOK_SECONDS:
+            return self.poll_seconds
+        return max(self.poll_seconds, 10 * look_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.restore import copied_notes, late_notes, owned_in
+from sleeper.core.text import some
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import KubeError
 
@@ -221,7 +222,7 @@ class Flights:
                 log.warning("late_write_left", space=space_name, detail=result.left.message)
         if not undone:
             return
-        named = ", ".join(undone)
+        named = some(undone)
         await self._events.record(
             regarding=objects.namespace,
             reason=Reason.LATE_WRITE.value,

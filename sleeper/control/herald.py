@@ -20,12 +20,13 @@ from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations
 from sleeper.core import names
 from sleeper.core.hazards import emptied
 from sleeper.core.objects import Namespace, SpaceObjects
-from sleeper.core.policy import LONGEST_SHOWN, PolicyNote
+from sleeper.core.policy import PolicyNote
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.restore import forged_notes
 from sleeper.core.snapshot import Hazard
 from sleeper.core.space import misnamed
+from sleeper.core.text import LONGEST_SHOWN
 from sleeper.core.verdict import Verdict
 from sleeper.core.workload_warnings import MOST_OBJECTS
 from sleeper.kube.errors import Conflict, KubeError

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -34,6 +34,14 @@ log = structlog.get_logger(__name__)
 
 LONGEST_WAIT_SECONDS = 1.0
 """How long the loop waits at most: the wall clock may step while it waits on the monotonic one."""
+
+LONG_LOOK_SECONDS = 0.005
+"""What a look at a Space of any usual size stays far below."""
+
+REST_FACTOR = 20
+"""After a look that was longer the Space rests for so many times as long."""
+
+LONGEST_REST = timedelta(seconds=5)
 
 STUCK_SECONDS = 60.0
 """Without a turn for so long the process is better restarted."""
@@ -91,6 +99,8 @@ class VerdictLoop:
             clock=clock,
             pacing=pacing,
         )
+        self._long_looks: dict[str, float] = {}
+        self._resting: dict[str, datetime] = {}
         self._states: dict[str, PowerState] = {}
         self._restored_asleep: dict[str, int] = {}
         """By Space, workloads that were restored or copied while they slept."""
@@ -145,6 +155,8 @@ class VerdictLoop:
         self._agenda.tell(self._dispatcher.call_up())
         due = self._agenda.take_due(now)
         for name in due:
+            if self._rests(name, now):
+                continue
             try:
                 self._consider(name, now, views)
             except Exception:
@@ -155,13 +167,48 @@ class VerdictLoop:
             self._count_states()
         return len(due)
 
+    def _rests(self, name: str, now: datetime) -> bool:
+        """Whether the Space was looked at a moment ago, and that took long.
+
+        A look costs as much as there is in a namespace, and each change in it asks for one: with
+        thousands of objects that change it would take the loop from all others. So it takes a
+        twentieth of it at most; its own news waits for a moment.
+        """
+        until = self._resting.get(name)
+        if until is None:
+            return False
+        if not now < until <= now + LONGEST_REST:  # over, or the wall clock was set back
+            del self._resting[name]
+            return False
+        self._agenda.set(name, until)
+        return True
+
     def _consider(self, name: str, now: datetime, views: Mapping[SignalName, SignalView]) -> None:
+        began = self._clock.monotonic()
+        try:
+            self._look(name, now, views)
+        finally:
+            self._rest_after(name, self._clock.monotonic() - began)
+
+    def _rest_after(self, name: str, seconds: float) -> None:
+        if seconds <= LONG_LOOK_SECONDS:
+            self._long_looks.pop(name, None)
+            return
+        before = self._long_looks.get(name)
+        self._long_looks[name] = seconds
+        if before is not None:  # one alone is as likely to have been the machine
+            rest = min(timedelta(seconds=REST_FACTOR * min(seconds, before)), LONGEST_REST)
+            self._resting[name] = self._clock.now() + rest
+
+    def _look(self, name: str, now: datetime, views: Mapping[SignalName, SignalView]) -> None:
         began = self._clock.monotonic()
         assessment = self._assessor.observe(name, now, views=views)
         if assessment is None:
             self._states.pop(name, None)
             self._restored_asleep.pop(name, None)
             self._metered.pop(name, None)
+            self._long_looks.pop(name, None)
+            self._resting.pop(name, None)
             self._dispatcher.act_outside(name)
             return
         self._recorder.decide_seconds(self._clock.monotonic() - began)

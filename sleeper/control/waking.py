@@ -22,13 +22,14 @@ from sleeper.control.phases import move, publish, record_of
 from sleeper.control.ports import ObjectClient, Records, SpaceView
 from sleeper.core.jsonpatch import JsonObject
 from sleeper.core.notes import CopiedNote, RestoreNote, note_on
-from sleeper.core.objects import SpaceObjects
+from sleeper.core.objects import KubeObject, SpaceObjects
 from sleeper.core.plan import as_json, generation_of, waves
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, ObjectRef, SleepRecord
 from sleeper.core.restore import adopt_step, copied_notes, release_step, wake_step
 from sleeper.core.steps import Patch, PatchPurpose, Step, WhyLeft
+from sleeper.core.text import some
 from sleeper.core.workloads import KINDS
 from sleeper.kube.errors import KubeError
 
@@ -151,21 +152,19 @@ def _look_by(note: RestoreNote | CopiedNote, ref: ObjectRef, space_uid: str) -> 
     return WakeLook(ref=ref, entry=None, space_uid=space_uid, epoch=note.epoch)
 
 
-def _is_ready(result: Result, objects: SpaceObjects, enough: int | None) -> bool:
+def _is_ready(result: Result, obj: KubeObject | None, enough: int | None) -> bool:
     """Whether an object that is back has its Pods up, by a status of that generation or later.
 
     Args:
         result: the object as it came back.
-        objects: the watched objects.
+        obj: the object as it is watched; None: its owner has deleted it in the meantime.
         enough: Pods that were Ready before the sleep, if that is known: what was not up then is
             not waited for now.
     """
-    kind = KINDS[result.ref.kind]
-    for obj in kind.select(objects):
-        if obj.metadata.uid == result.ref.uid:
-            seen = obj.metadata.generation >= result.generation
-            return seen and kind.ready(as_json(obj), enough)
-    return True  # deleted by its owner in the meantime
+    if obj is None:
+        return True
+    seen = obj.metadata.generation >= result.generation
+    return seen and KINDS[result.ref.kind].ready(as_json(obj), enough)
 
 
 class Waking:
@@ -242,7 +241,7 @@ class Waking:
         )
         missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
-            message = "; ".join((*_sentences(missing), *kept))
+            message = some((*_sentences(missing), *kept), "; ")
             return FlightResult(
                 ok=False, reason=Reason.WAKE_INCOMPLETE, message=message, left=missing
             )
@@ -255,9 +254,9 @@ class Waking:
         await self._publish(record, PowerState.AWAKE, reason)
         await self._records.delete(record)
         left = tuple(r for r in results if r.left is not None)
-        message = "; ".join((*_sentences(left), *kept)) or "everything is back"
+        message = some((*_sentences(left), *kept), "; ") or "everything is back"
         if waiting:
-            message = f"{message}; not Ready yet: {', '.join(waiting)}"
+            message = f"{message}; not Ready yet: {some(waiting)}"
         return FlightResult(ok=True, reason=reason, message=message, left=left)
 
     async def bring_back_copies(self, namespace: str, space_uid: str) -> tuple[Result, ...]:
@@ -389,15 +388,16 @@ class Waking:
         enough = {entry.ref.uid: entry.was_ready for entry in record.entries}
         waiting = [result for result in results if result.left is None]
         while True:
+            looked_at = self._clock.monotonic()
             objects = self._spaces.space(record.space_name)
+            found = {} if objects is None else _by_uid(objects)
             waiting = [
-                r
-                for r in waiting
-                if objects is not None and not _is_ready(r, objects, enough.get(r.ref.uid))
+                r for r in waiting if not _is_ready(r, found.get(r.ref.uid), enough.get(r.ref.uid))
             ]
-            if not waiting or self._clock.monotonic() >= until:
+            now = self._clock.monotonic()
+            if not waiting or now >= until:
                 return tuple(f"{r.ref.kind}/{r.ref.name}" for r in waiting)
-            await asyncio.sleep(self._settings.poll_seconds)
+            await asyncio.sleep(self._settings.pause_after(now - looked_at))
 
     async def _publish(self, record: SleepRecord, power: PowerState, reason: Reason) -> None:
         """Best effort: a namespace that cannot be annotated must not hold up a wake."""
@@ -405,6 +405,10 @@ class Waking:
             await publish(self._client, record, power, reason)
         except KubeError as error:
             log.warning("phase_not_published", space=record.space_name, error=str(error))
+
+
+def _by_uid(objects: SpaceObjects) -> dict[str, KubeObject]:
+    return {obj.metadata.uid: obj for kind in KINDS.values() for obj in kind.select(objects)}
 
 
 def _sentences(results: Iterable[Result]) -> Iterable[str]:

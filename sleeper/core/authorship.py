@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -31,6 +31,10 @@ from sleeper.core.record import FieldValue
 _LAST_APPLIED: Final = pointer(
     "metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"
 )
+
+
+_LONGEST_VALUE: Final = 100
+_LARGEST_VALUE: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,16 @@ def _applied(live: JsonObject, pointers: Iterable[str]) -> dict[str, FieldValue]
     except msgspec.DecodeError:
         return {}
     found = ((path, resolve(manifest, path)) for path in pointers)
-    return {path: value for path, value in found if isinstance(value, int | str | bool | None)}
+    return {path: value for path, value in found if _can_be_meant(value)}
+
+
+def _can_be_meant(value: object) -> TypeGuard[FieldValue]:
+    """Whether it could be a value of a field that sleep turns; anybody can write the annotation."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_VALUE
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST_VALUE
+    return value is None
 
 
 def _foreign(live: JsonObject) -> list[JsonObject]:

@@ -9,7 +9,7 @@ finished or is being deleted: there is nothing of it left to lose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -30,11 +30,12 @@ from sleeper.core.objects import (
 )
 from sleeper.core.owners import Owners, is_listed
 from sleeper.core.plan import as_json
-from sleeper.core.policy import LocalData, read_local_data, shortened
+from sleeper.core.policy import LocalData, read_local_data
 from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.restore import copied_notes
 from sleeper.core.snapshot import Hazard
+from sleeper.core.text import shortened, some
 from sleeper.core.workloads import KINDS
 
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
@@ -56,6 +57,7 @@ class _Scene:
         recorded: uids of the objects of the present sleep; our own hand is on these.
         local_data: what is to become of data that lies in a Pod alone.
         owners: who manages whom.
+        wanting: uid of an owner → names of its ReplicaSets that want Pods.
         pods: the Pods that run or may run, and are not excluded.
         longest_stop: how long a Pod may take to stop; None: for ever.
     """
@@ -64,6 +66,7 @@ class _Scene:
     recorded: frozenset[str]
     local_data: LocalData
     owners: Owners
+    wanting: Mapping[str, list[str]]
     pods: tuple[Pod, ...]
     longest_stop: timedelta | None = None
 
@@ -97,6 +100,7 @@ def find_hazards(
         recorded=recorded,
         local_data=local_data,
         owners=owners,
+        wanting=_wanting(objects),
         pods=tuple(
             pod
             for pod in objects.pods
@@ -228,10 +232,11 @@ def _not_to_be_evicted(scene: _Scene) -> Iterator[Hazard]:
         for key, harmless in ((SAFE_TO_EVICT, "true"), (DO_NOT_DISRUPT, "false")):
             value = pod.metadata.annotation(key)
             if value is not None and value.strip().lower() != harmless:
+                name = f"Pod/{pod.metadata.name}"
                 yield Hazard(
                     reason=Reason.DO_NOT_EVICT,
-                    subject=f"Pod/{pod.metadata.name}",
-                    message=f"Pod/{pod.metadata.name} is not to be evicted ({key}: {value})",
+                    subject=name,
+                    message=f"{name} is not to be evicted ({key}: {shortened(value)})",
                 )
 
 
@@ -260,13 +265,17 @@ def _busy(scene: _Scene) -> Iterator[Hazard]:
 
 def _several_revisions(scene: _Scene, workload: KubeObject) -> str | None:
     """Several ReplicaSets of one Deployment that want Pods, whatever its status says of them."""
-    wanting = [
-        owned.metadata.name
-        for owned in scene.objects.replica_sets
-        if _replicas(owned)
-        and any(owner.uid == workload.metadata.uid for owner in scene.owners.chain(owned))
-    ]
-    return f"ReplicaSets {', '.join(wanting)} all want Pods" if len(wanting) > 1 else None
+    wanting = scene.wanting.get(workload.metadata.uid, [])
+    return f"ReplicaSets {some(wanting)} all want Pods" if len(wanting) > 1 else None
+
+
+def _wanting(objects: SpaceObjects) -> Mapping[str, list[str]]:
+    """Uid of an owner → names of its ReplicaSets that want Pods."""
+    wanting: dict[str, list[str]] = {}
+    for owned in objects.replica_sets:
+        for owner in owned.metadata.owners() if _replicas(owned) else ():
+            wanting.setdefault(owner.uid, []).append(owned.metadata.name)
+    return wanting
 
 
 def _slow_to_stop(scene: _Scene) -> Iterator[Hazard]:
@@ -393,10 +402,10 @@ def _empty_dirs(scene: _Scene) -> Iterator[Hazard]:
         yield Hazard(
             reason=Reason.EMPTY_DIR,
             subject=name,
-            message=f"{name} keeps data in emptyDir ({', '.join(volumes)}), "
+            message=f"{name} keeps data in emptyDir ({some(volumes)}), "
             "which sleeping empties, as any roll-out does",
             holds=False,
-            empties=f"emptyDir {', '.join(volumes)} of {name}",
+            empties=f"emptyDir {some(volumes)} of {name}",
         )
 
 

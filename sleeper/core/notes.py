@@ -25,6 +25,7 @@ from sleeper.core.jsonpatch import ABSENT, JsonObject, pointer, resolve
 from sleeper.core.managed_fields import FieldOwner
 from sleeper.core.names import FIELD_MANAGER, RESTORE
 from sleeper.core.record import Entry, FieldValue
+from sleeper.core.text import shortened
 from sleeper.core.workloads import WorkloadKind
 
 NOTE_POINTER: Final = pointer("metadata", "annotations", RESTORE)
@@ -113,6 +114,12 @@ class _Note(
 
 _decoder: Final = msgspec.json.Decoder(_Note)
 
+LONGEST_NOTE: Final = 32 << 10
+"""Characters of a note that is read; none of ours comes near. Each look at a Space reads them."""
+
+MOST_OWNERS: Final = 40
+"""Former holders of a field that are kept: there are more only where somebody makes them up."""
+
 
 def encode_note(note: RestoreNote) -> str:
     """The annotation's value."""
@@ -131,7 +138,7 @@ def encode_note(note: RestoreNote) -> str:
                 subresource=o.subresource,
                 time=o.time,
             )
-            for o in note.owners
+            for o in note.owners[:MOST_OWNERS]
         ),
         witness=None
         if note.witness is None
@@ -163,6 +170,8 @@ def read_note(
         space_uid: uid of its namespace.
         recorded: the record's fields for this object, if there is a record.
     """
+    if len(raw) > LONGEST_NOTE:
+        return Disbelief(raw=raw, why=f"the restore annotation is longer than {LONGEST_NOTE}")
     try:
         wire = _decoder.decode(raw)
     except msgspec.DecodeError as error:
@@ -217,18 +226,18 @@ def note_on(
 def _malformed(wire: _Note) -> str | None:
     """Why a note cannot be one of ours, or None."""
     if wire.v != _FORMAT:
-        return f"the restore annotation has format {wire.v}, expected {_FORMAT}"
+        return f"the restore annotation has format {shortened(str(wire.v))}, expected {_FORMAT}"
     if not 1 <= wire.epoch <= MAX_EPOCH:
-        return f"the restore annotation has epoch {wire.epoch}"
+        return f"the restore annotation has epoch {shortened(str(wire.epoch))}"
     return None
 
 
 def _misplaced(wire: _Note, object_uid: str, space_uid: str) -> str | None:
     """Whose note it is, if not this very object's, or None."""
     if wire.uid != object_uid:
-        return f"the restore annotation belongs to an object with uid {wire.uid}"
+        return f"the restore annotation belongs to an object with uid {shortened(wire.uid)}"
     if wire.space != space_uid:
-        return f"the restore annotation belongs to a Space with uid {wire.space}"
+        return f"the restore annotation belongs to a Space with uid {shortened(wire.space)}"
     return None
 
 
@@ -237,12 +246,15 @@ def _implausible(wire: _Note, kind: WorkloadKind, recorded: Mapping[str, FieldVa
     for path, value in wire.fields.items():
         switch = kind.switch(path)
         if switch is None:
-            return f"the restore annotation names {path}, which sleeping never changes"
+            named = shortened(path)
+            return f"the restore annotation names {named}, which sleeping never changes"
         if not switch.plausible(value, recorded.get(path)):
-            return f"the restore annotation asks for {path} = {value!r}, which is not plausible"
+            asked = shortened(repr(value))
+            return f"the restore annotation asks for {path} = {asked}, which is not plausible"
     for owner in wire.owners:
         if owner.operation not in {"Apply", "Update"} or owner.manager in {"", FIELD_MANAGER}:
-            return f"the restore annotation names an impossible owner {owner.manager!r}"
+            named = shortened(repr(owner.manager))
+            return f"the restore annotation names an impossible owner {named}"
         if not set(owner.fields) <= wire.fields.keys():
             return "the restore annotation names an owner of a field that it does not restore"
     return None

@@ -6,7 +6,8 @@ revert us all the same. A kind is told by its group too: a ``Job`` of another gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Final
 
 from sleeper.core.names import EXCLUDE
@@ -35,6 +36,8 @@ _GROUPS: Final[Mapping[type[KubeObject], str]] = {
 }
 """Kinds that may own others and that the inventory lists → their API group."""
 
+_MOST_OWNERS: Final = 16
+
 _LISTED: Final = frozenset((group, kind.__name__) for kind, group in _GROUPS.items())
 
 
@@ -59,6 +62,7 @@ class Owners:
         self._by_uid: Mapping[str, KubeObject] = {
             obj.metadata.uid: obj for group in groups for obj in group
         }
+        self._top: dict[str, OwnerReference] = {}
 
     def get(self, uid: str) -> KubeObject | None:
         """The object with this uid, if it is one that may own others."""
@@ -66,49 +70,76 @@ class Owners:
 
     def target(self, reference: ScaleTargetRef) -> KubeObject | None:
         """The object that an autoscaler scales, if it is one of these."""
-        group = _group(reference.api_version)
-        for obj in self._by_uid.values():
-            kind = type(obj)
-            named = obj.metadata.name == reference.name and kind.__name__ == reference.kind
-            if named and _GROUPS[kind] == group:
-                return obj
-        return None
+        return self._named.get((_group(reference.api_version), reference.kind, reference.name))
 
-    def chain(self, obj: KubeObject) -> Iterator[OwnerReference]:
-        """All owners of an object, the nearest first, as far as known."""
-        seen: set[str] = set()
+    def top(self, obj: KubeObject) -> OwnerReference | None:
+        """The topmost owner, or None; going up stops at a Deployment or StatefulSet."""
+        top, way = None, set[str]()
+        here: KubeObject | None = obj
+        while here is not None and (owners := here.metadata.owners()):
+            if owners[0].uid in way:
+                break
+            top = owners[0]
+            if (known := self._top.get(top.uid)) is not None:
+                top = known
+                break
+            way.add(top.uid)
+            here = self._by_uid.get(top.uid)
+            if isinstance(here, Deployment | StatefulSet):
+                break
+        if top is not None:
+            self._top.update(dict.fromkeys(way, top))
+        return top
+
+    def workloads_above(self, obj: KubeObject) -> tuple[KubeObject, ...]:
+        """The Deployments and StatefulSets that an object belongs to, the nearest first.
+
+        Of its first few owners, and the topmost: nobody has more but to make us look.
+        """
+        found: dict[str, KubeObject] = {}
+        seen: dict[str, None] = {}
         level = [obj]
-        while level:
+        while level and len(seen) < _MOST_OWNERS:
             above = []
             for owner in (owner for below in level for owner in below.metadata.owners()):
                 if owner.uid in seen:
                     continue
-                yield owner
-                seen.add(owner.uid)
+                seen[owner.uid] = None
                 if (known := self._by_uid.get(owner.uid)) is not None:
                     above.append(known)
+                if len(seen) == _MOST_OWNERS:
+                    break
             level = above
+        top = self.top(obj)
+        for uid in (*seen, *(() if top is None else (top.uid,))):
+            known = self._by_uid.get(uid)
+            if isinstance(known, Deployment | StatefulSet):
+                found[uid] = known
+        return tuple(found.values())
 
-    def top(self, obj: KubeObject) -> OwnerReference | None:
-        """The topmost owner, or None; going up stops at a Deployment or StatefulSet."""
-        top, seen = None, set[str]()
-        here: KubeObject | None = obj
-        while here is not None and (owners := here.metadata.owners()):
-            if owners[0].uid in seen:
-                break
-            top = owners[0]
-            seen.add(top.uid)
-            here = self._by_uid.get(top.uid)
-            if isinstance(here, Deployment | StatefulSet):
-                break
-        return top
+    def owned_by(self, uids: Iterable[str]) -> Callable[[KubeObject], bool]:
+        """Tells of an object whether one of these owns it, or owns an owner of it, and so on.
 
-    def workloads_above(self, obj: KubeObject) -> tuple[KubeObject, ...]:
-        """The Deployments and StatefulSets that an object belongs to."""
-        return tuple(
-            known
-            for owner in self.chain(obj)
-            if isinstance(known := self._by_uid.get(owner.uid), Deployment | StatefulSet)
+        What they own is looked up once, from the top: owners can be many and chains of them long,
+        and to go up from each object would cost the product of both.
+        """
+        reached = set(uids)
+        ahead = list(reached)
+        while ahead:
+            for uid in self._owned.get(ahead.pop(), ()):
+                if uid not in reached:
+                    reached.add(uid)
+                    ahead.append(uid)
+        return lambda obj: any(owner.uid in reached for owner in obj.metadata.owners())
+
+    def missing(self, kind: str, objects: Iterable[KubeObject]) -> frozenset[str]:
+        """Uids of owners of these or of known objects that are of a listed kind and not known."""
+        return frozenset(
+            owner.uid
+            for group in (self._by_uid.values(), objects)
+            for obj in group
+            for owner in obj.metadata.owners()
+            if owner.kind == kind and owner.uid not in self._by_uid and is_listed(owner)
         )
 
     def spared(self, obj: KubeObject) -> bool:
@@ -118,15 +149,46 @@ class Owners:
         so what counts for a Pod or ReplicaSet of it is what stands on the workload, or above; on
         the Pod itself ``exclude`` keeps nobody from stopping it.
         """
-        if not isinstance(obj, Deployment | StatefulSet):
-            above = self.workloads_above(obj)
-            if above:
-                return all(self._excluded(workload) for workload in above)
+        if not isinstance(obj, Deployment | StatefulSet) and self._has_workload_above(obj):
+            return not self._has_sleeping_workload_above(obj)
         return self._excluded(obj)
 
     def _excluded(self, obj: KubeObject) -> bool:
-        above = (self._by_uid.get(owner.uid) for owner in self.chain(obj))
-        return is_excluded(obj) or any(o is not None and is_excluded(o) for o in above)
+        return is_excluded(obj) or self._has_excluded_above(obj)
+
+    @cached_property
+    def _named(self) -> Mapping[tuple[str, str, str], KubeObject]:
+        return {
+            (_GROUPS[type(obj)], type(obj).__name__, obj.metadata.name): obj
+            for obj in self._by_uid.values()
+        }
+
+    @cached_property
+    def _owned(self) -> Mapping[str, list[str]]:
+        """Uid of an owner → those of the known objects that it owns."""
+        owned: dict[str, list[str]] = {}
+        for uid, obj in self._by_uid.items():
+            for owner in obj.metadata.owners():
+                owned.setdefault(owner.uid, []).append(uid)
+        return owned
+
+    @cached_property
+    def _has_excluded_above(self) -> Callable[[KubeObject], bool]:
+        return self.owned_by(uid for uid, obj in self._by_uid.items() if is_excluded(obj))
+
+    @cached_property
+    def _has_workload_above(self) -> Callable[[KubeObject], bool]:
+        return self.owned_by(
+            uid for uid, obj in self._by_uid.items() if isinstance(obj, Deployment | StatefulSet)
+        )
+
+    @cached_property
+    def _has_sleeping_workload_above(self) -> Callable[[KubeObject], bool]:
+        return self.owned_by(
+            uid
+            for uid, obj in self._by_uid.items()
+            if isinstance(obj, Deployment | StatefulSet) and not self._excluded(obj)
+        )
 
 
 def is_excluded(obj: KubeObject) -> bool:

@@ -22,14 +22,12 @@ from sleeper.core import names
 from sleeper.core.durations import Never, parse_duration, parse_instant
 from sleeper.core.names import ANNOTATIONS, Target
 from sleeper.core.schedule import AwakeHours, parse_awake_hours
+from sleeper.core.text import shortened
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _UTC: Final = ZoneInfo("UTC")
-
-LONGEST_SHOWN: Final = 80
-"""Characters of an unreadable value that are quoted: Events are short, and owners know theirs."""
 
 LONGEST_READ: Final = 1024
 """Characters of a value that can be meant; a longer one is not even tried to be read."""
@@ -183,11 +181,6 @@ class PolicyReading:
     policy: SleepPolicy
     problems: tuple[PolicyNote, ...] = ()
     warnings: tuple[PolicyNote, ...] = ()
-
-
-def shortened(text: str) -> str:
-    """A text of somebody else's, cut where it is long."""
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def read_policy(

@@ -140,8 +140,9 @@ def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str]
     their turn has not come; there only one that carries this sleep's note and runs again counts.
     """
     entries = {entry.ref.uid: entry for entry in record.entries}
+    typed = {obj.metadata.uid: obj for kind in KINDS.values() for obj in kind.select(objects)}
     for item in sleepable(objects):
-        obj = _typed(objects, item.kind, item.ref)
+        obj = typed[item.ref.uid]
         live = as_json(obj)
         entry = entries.get(item.ref.uid)
         name = f"{item.ref.kind}/{item.ref.name}"
@@ -245,10 +246,6 @@ def _notes(
             if raw is not None:
                 note = read_note(raw, kind=kind, object_uid=meta.uid, space_uid=space_uid)
                 yield obj, ObjectRef(kind=kind.kind, name=meta.name, uid=meta.uid), note
-
-
-def _typed(objects: SpaceObjects, kind: WorkloadKind, ref: ObjectRef) -> KubeObject:
-    return next(obj for obj in kind.select(objects) if obj.metadata.uid == ref.uid)
 
 
 def _by(obj: KubeObject) -> str:

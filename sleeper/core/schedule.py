@@ -97,9 +97,11 @@ def parse_awake_hours(text: str) -> AwakeHours:
         if words is None:
             raise ScheduleError(f"{part!r} is not of the form 'DAYS HH:MM-HH:MM'")
         begin, end = _times(words[2])
-        for day in _days(words[1]):
-            for minute in range(begin, end):
-                inside[(day * _DAY_MINUTES + minute) % _WEEK_MINUTES] = 1
+        for day in sorted(set(_days(words[1]))):
+            first, last = day * _DAY_MINUTES + begin, day * _DAY_MINUTES + end
+            inside[first : min(last, _WEEK_MINUTES)] = b"\1" * (min(last, _WEEK_MINUTES) - first)
+            if last > _WEEK_MINUTES:  # from Sunday into Monday
+                inside[: last - _WEEK_MINUTES] = b"\1" * (last - _WEEK_MINUTES)
     return AwakeHours(edges=tuple(_edges(inside)), text=text)
 
 

@@ -25,6 +25,7 @@ from sleeper.core.policy import (
     without_effect,
     written_by_owner,
 )
+from sleeper.core.text import shortened
 
 MOST_OBJECTS: Final = 20
 """Objects of one Space that are named; of the others only the number is told."""
@@ -109,7 +110,7 @@ def _excluded_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
         sleeps_with = f"{type(workload).__name__}/{workload.metadata.name}"
         yield PolicyNote(
             key=names.EXCLUDE,
-            value=(obj.metadata.annotations or {})[names.EXCLUDE],
+            value=shortened((obj.metadata.annotations or {})[names.EXCLUDE]),
             advice=f"on {name} has no effect: it sleeps with {sleeps_with}, where it belongs",
             on=name,
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from enum import StrEnum
-from typing import TextIO
+from typing import Final, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+LONGEST_VALUE: Final = 2000
+"""Characters of one value of a line; some are put together of what others wrote."""
 
 
 class LogFormat(StrEnum):
@@ -37,6 +40,7 @@ def configure_logs(
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _shorten,
     ]
     handler = logging.StreamHandler(target)
     handler.setFormatter(
@@ -63,6 +67,15 @@ def configure_logs(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _shorten(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """Cut what is long: a line must not cost what whoever wrote its words likes."""
+    for key, value in line.items():
+        if isinstance(value, str) and len(value) > LONGEST_VALUE:
+            more = len(value) - LONGEST_VALUE
+            line[key] = f"{value[:LONGEST_VALUE]}… ({more} characters more)"
+    return line
 
 
 def _renderers(form: LogFormat) -> list[Processor]:

@@ -990,3 +990,57 @@ async def test_what_a_sleep_itself_ends_turns_it_back_once_and_not_for_ever() ->
         world.web.visit("a", world.clock.now())
         touched = ("wake", "a", Reason.TOUCHED)
         await world.flown(sleep, wake, sleep, touched, sleep, wake)
+
+
+class HeavyCluster(Cluster):
+    """A look at the Space ``heavy`` takes a tenth of a second."""
+
+    clock: SetClock
+    looks = 0
+
+    def space(self, name: str) -> SpaceObjects | None:
+        if name == "heavy":
+            self.looks += 1
+            self.clock.at += timedelta(seconds=0.1)
+        return super().space(name)
+
+
+@pytest.mark.fault(15)
+async def test_a_space_that_takes_long_to_look_at_takes_a_small_part_of_the_loop() -> None:
+    world = World()
+    heavy = HeavyCluster()
+    heavy.clock = world.clock
+    heavy.objects, heavy.records = world.cluster.objects, world.cluster.records
+    world.loop._assessor._inventory = heavy
+    world.add("heavy")
+    world.add("light")
+    began = world.clock.at
+    for _ in range(400):
+        world.loop.tell("heavy")  # as each of its thousand Pods does
+        world.loop.tell("light")
+        world.loop.consider_due()
+        world.clock.at += timedelta(seconds=0.05)
+    share = heavy.looks * 0.1 / (world.clock.at - began).total_seconds()
+    assert 0.02 < share < 0.15
+    assert world.loop.states() == {"heavy": PowerState.AWAKE, "light": PowerState.AWAKE}
+
+
+async def test_one_look_that_took_long_may_have_been_the_machine() -> None:
+    world = World()
+    world.add("a")
+    world.loop.consider_due()
+    looks = 0
+    space = world.cluster.space
+
+    def slow_once(name: str) -> SpaceObjects | None:
+        nonlocal looks
+        looks += name == "a"
+        if looks == 1:
+            world.clock.at += timedelta(seconds=3)
+        return space(name)
+
+    world.loop._assessor._inventory.space = slow_once  # type: ignore[method-assign]
+    for expected in (1, 2, 3):
+        world.loop.tell("a")
+        world.loop.consider_due()
+        assert looks == expected
