@@ -47,8 +47,8 @@ lint: setup
 check: lint ## Lint, types, layers, and every test that needs no cluster
 	$(BIN)/python -m pytest -m "not cluster" -n 4 --dist worksteal $(PYTEST_FLAGS)
 
-test: lint ## Everything, on a real Kubernetes cluster of its own
-	$(DEVCLUSTER) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+test: check ## Everything, on a real Kubernetes cluster of its own
+	$(DEVCLUSTER) $(BIN)/python -m pytest -m cluster $(PYTEST_FLAGS)
 
 demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 leaves it running)
 	PYTHONPATH=deploy:deploy/devcluster KEEP=$(KEEP) $(DEVCLUSTER) $(BIN)/python -m demo

@@ -463,7 +463,7 @@ class Dispatcher:
 
 def _is_wary(seen: Assessment) -> bool:
     """Whether the last touch since the horizon wrote what may be left on the safe side."""
-    touch, record = seen.snapshot.last_touch, seen.record
-    if touch is None or record is None or touch.at <= record.horizon:
+    touch, sleep = seen.snapshot.last_touch, seen.snapshot.sleep
+    if touch is None or sleep is None or touch.at <= sleep.horizon:
         return False
     return wrote_cautious(touch.verb, touch.resource)
