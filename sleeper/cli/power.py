@@ -233,26 +233,20 @@ async def _annotate(
             await _wait_for(client, spaces, wait)
 
 
-async def _stays_down(client: KubeClient, name: str, wait: _Wait, shown: dict[str, str]) -> bool:
-    """Whether a Space that is awake still has workloads at zero under our annotation.
+async def _left_down(client: KubeClient, name: str) -> tuple[str, bool]:
+    """What is said of a Space that is awake while workloads are at zero under our annotation.
 
     They may have been restored or copied while they slept. Who may not list workloads is told so.
+
+    Returns:
+        A line, empty if there are none, and whether there are any.
     """
-    if PowerState.AWAKE not in wait.states:
-        return False
     try:
         found = await at_zero_by_us(client, name)
     except Forbidden as error:
-        line = f"{name}: awake; what may still be at zero could not be looked for: {error.message}"
-        found = ()
-    else:
-        line = f"{name}: awake, but still at zero: {', '.join(found)}"
-        if not found:
-            return False
-    if shown.get(name) != line:
-        shown[name] = line
-        click.echo(line)
-    return bool(found)
+        said = f"awake; what may still be at zero could not be looked for: {error.message}"
+        return f"{name}: {said}", False
+    return f"{name}: awake, but still at zero: {', '.join(found)}" if found else "", bool(found)
 
 
 async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> None:
@@ -268,10 +262,14 @@ async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> N
                     line = f"{name}: {state} ({meta.annotation(names.REASON) or 'no reason yet'})"
                     if state is None:
                         line = f"{name}: no state yet; it takes a running daemon in mode act"
+                    done = state in wait.states
+                    if done and PowerState.AWAKE in wait.states:
+                        down, is_down = await _left_down(client, name)
+                        line, done = down or line, not is_down
                     if shown.get(name) != line:
                         shown[name] = line
                         click.echo(line)
-                    if state in wait.states and not await _stays_down(client, name, wait, shown):
+                    if done:
                         pending.remove(name)
                 if pending:
                     await asyncio.sleep(_LOOK_SECONDS)
