@@ -13,7 +13,7 @@ PYTEST_FLAGS ?=
 # Resolves the lock files; another version may choose or lay out differently.
 UV_VERSION := 0.13.9
 
-.PHONY: help setup check lint test demo bench lock docs clean
+.PHONY: help setup check lint test demo bench siege lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 leaves it running)
 
 bench: setup ## Measure what docs/figures.md shows (NAMES="decide sink" for some)
 	PYTHONPATH=deploy/devcluster $(DEVCLUSTER) $(BIN)/python -m tests.bench $(NAMES)
+
+siege: setup ## Besiege it for an hour at random (MINUTES=5 SEED=name for another walk)
+	PYTHONPATH=deploy/devcluster $(DEVCLUSTER) $(BIN)/python -m tests.siege \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(SIEGE_FLAGS)
 
 lock: setup ## Resolve the locked requirements anew
 	$(BIN)/python -m venv --clear build/lock
