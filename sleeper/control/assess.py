@@ -277,6 +277,10 @@ def _unseen(route: str) -> Hazard:
         reason=Reason.NO_TRAFFIC_PROVIDER,
         subject=route,
         message=f"{route} is carried by nothing whose traffic we can read",
+        advice=(
+            f"{route} gone or carried by what we read, or {names.REQUIRED_SIGNALS}: api on the "
+            "namespace, where use of the API alone tells"
+        ),
     )
 
 

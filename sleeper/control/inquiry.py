@@ -9,7 +9,8 @@ from typing import Protocol
 
 from metrics.core.clock import Clock
 from sleeper.control.assess import Assessment, Assessor
-from sleeper.core.explain import Explanation, explain
+from sleeper.core import names
+from sleeper.core.explain import EffectiveSetting, Explanation, effective, explain, short
 from sleeper.core.objects import Namespace
 from sleeper.core.space import no_space_because, tenant_of
 from sleeper.errors import NotReadyError
@@ -24,6 +25,8 @@ class SpaceOverview:
         tenant: who pays.
         power_state: Awake, Drowsy, FallingAsleep, Asleep or Waking.
         verdict: what would be done now, and ``reason`` and ``message`` why.
+        uid: of its namespace.
+        sleep_after, awake_hours: what holds of its policy.
         last_activity: last proof of use; None: none is known.
         next_transition: when it would sleep or wake if nothing happens; None: not foreseeable.
     """
@@ -36,6 +39,9 @@ class SpaceOverview:
     message: str
     last_activity: datetime | None
     next_transition: datetime | None
+    uid: str
+    sleep_after: EffectiveSetting
+    awake_hours: EffectiveSetting
 
 
 class Namespaces(Protocol):
@@ -115,6 +121,7 @@ class Inquiry:
 
 def _line(seen: Assessment) -> SpaceOverview:
     verdict, snapshot = seen.verdict, seen.snapshot
+    held = {one.key: one for one in effective(seen.reading, verdict.reason)}
     return SpaceOverview(
         space=snapshot.space.name,
         tenant=snapshot.space.tenant,
@@ -124,4 +131,7 @@ def _line(seen: Assessment) -> SpaceOverview:
         message=verdict.message,
         last_activity=None if snapshot.last_activity is None else snapshot.last_activity.at,
         next_transition=verdict.next_transition,
+        uid=snapshot.space.uid,
+        sleep_after=held[short(names.SLEEP_AFTER)],
+        awake_hours=held[short(names.AWAKE_HOURS)],
     )

@@ -43,13 +43,19 @@ def first_hold(case: Case) -> Hazard | None:
     A route whose traffic cannot be seen holds only while that traffic has to be seen: an owner
     may say that the API alone tells of use.
     """
-    watched = SignalName.TRAFFIC in case.policy.required_signals.value
-    for hazard in case.snapshot.hazards:
-        if hazard.until is not None and hazard.until <= case.now:
-            continue
-        if hazard.holds and (watched or hazard.reason is not Reason.NO_TRAFFIC_PROVIDER):
-            return hazard
-    return None
+    return next(iter(holds(case.snapshot, case.policy, case.now)), None)
+
+
+def holds(snapshot: Snapshot, policy: SleepPolicy, at: datetime) -> tuple[Hazard, ...]:
+    """Every hazard that holds the Space awake at an instant; see :func:`first_hold`."""
+    watched = SignalName.TRAFFIC in policy.required_signals.value
+    return tuple(
+        hazard
+        for hazard in snapshot.hazards
+        if hazard.holds
+        and (hazard.until is None or hazard.until > at)
+        and (watched or hazard.reason is not Reason.NO_TRAFFIC_PROVIDER)
+    )
 
 
 def stay_awake(

@@ -12,7 +12,9 @@ from enum import Enum
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from metrics.core.signals import SignalName
 from sleeper.core import names
+from sleeper.core.case import holds
 from sleeper.core.durations import format_duration, format_instant
 from sleeper.core.idleness import NOT_SEEING_YET, idle_since, look
 from sleeper.core.policy import Mode, PolicyNote, PolicyReading, Setting, SleepPolicy
@@ -125,10 +127,10 @@ def explain(
         rule=MEANING[verdict.reason],
         message=verdict.message,
         saw=tuple(_saw(snapshot, reading.policy, now)),
-        settings=tuple(_settings(reading, verdict.reason)),
+        settings=tuple(effective(reading, verdict.reason)),
         problems=tuple(map(str, reading.problems)),
         warnings=tuple(map(str, reading.warnings)),
-        would_change=tuple(_would_change(snapshot, reading, verdict)),
+        would_change=tuple(_would_change(snapshot, reading, verdict, now)),
         looks_again_at=verdict.recheck_at,
         next_transition=verdict.next_transition,
         acts=reading.policy.mode.value is Mode.ACT,
@@ -163,8 +165,9 @@ def _saw(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iterator[Fac
     for stream in snapshot.streams:
         opened = format_instant(stream.started_at)
         yield Fact(about="stream", what=f"{stream.resource} open since {opened}")
+    holding = {id(hazard) for hazard in holds(snapshot, policy, now)}
     for hazard in snapshot.hazards:
-        effect = "holds it awake" if hazard.holds else "accepted"
+        effect = "holds it awake" if id(hazard) in holding else "accepted"
         yield Fact(about=hazard.subject, what=f"{hazard.message} ({effect})")
     hours = policy.awake_hours.value
     if hours is not None:
@@ -196,7 +199,18 @@ def _saw_signals(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iter
         yield Fact(about=f"signal {name.value}", what=what)
 
 
-def _settings(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetting]:
+def short(key: str) -> str:
+    """A key of our group as settings are called."""
+    return key.removeprefix(f"{names.GROUP}/")
+
+
+def effective(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetting]:
+    """Every effective value of a policy.
+
+    Args:
+        reading: the policy and what could not be understood of it.
+        reason: the rule that decided.
+    """
     policy = reading.policy
     refused = {problem.key: problem for problem in reading.problems}
     read = refused if reason is Reason.POLICY_INVALID else _READ_BY.get(reason, ())
@@ -215,7 +229,7 @@ def _settings(reading: PolicyReading, reason: Reason) -> Iterator[EffectiveSetti
     for key, setting in values:
         value = _show(setting.value)
         yield EffectiveSetting(
-            key=key.removeprefix(f"{names.GROUP}/"),
+            key=short(key),
             value=value,
             source=setting.source.value,
             decided=key in read,
@@ -279,23 +293,39 @@ _CHANGED_BY: dict[Reason, str] = {
 }
 """What ends the rule behind a reason; hazards tell it themselves."""
 
+_MOST_ADVICE: Final = 20
+"""Hazards of which is told what would end them; of the others only the number."""
 
-def _would_change(snapshot: Snapshot, reading: PolicyReading, verdict: Verdict) -> Iterator[str]:
+
+def _would_change(
+    snapshot: Snapshot, reading: PolicyReading, verdict: Verdict, at: datetime
+) -> Iterator[str]:
     if verdict.kind in {VerdictKind.FALL_ASLEEP, VerdictKind.WAKE_UP}:
         return
     change = _CHANGED_BY.get(verdict.reason)
     if change is not None:
         yield change
     elif verdict.kind is VerdictKind.STAY_AWAKE:
-        for hazard in snapshot.hazards:
-            if hazard.holds:
-                yield (
-                    f"{hazard.subject} gone, or {names.EXCLUDE} on it where it should be left alone"
-                )
+        holding = holds(snapshot, reading.policy, at)
+        yield from (hazard.advice or f"{hazard.subject} gone" for hazard in holding[:_MOST_ADVICE])
+        if len(holding) > _MOST_ADVICE:
+            yield f"and the same of {len(holding) - _MOST_ADVICE} more that hold it"
+    if verdict.reason is Reason.SIGNALS_STALE and _traffic_alone_is_blind(snapshot, reading, at):
+        yield (
+            f"{names.REQUIRED_SIGNALS}: api on the namespace, where use of the API alone tells: "
+            "only the traffic cannot be seen"
+        )
     if snapshot.sleep is None and verdict.notice and verdict.reason is not Reason.IDLE_NOTICE:
         yield f"a hold such as {names.KEEP_AWAKE_UNTIL} before {_when(verdict)}"
     if reading.policy.mode.value is Mode.OBSERVE:
         yield f"{names.MODE} act: in mode observe nothing is touched"
+
+
+def _traffic_alone_is_blind(snapshot: Snapshot, reading: PolicyReading, at: datetime) -> bool:
+    required = reading.policy.required_signals.value
+    if required != {SignalName.API, SignalName.TRAFFIC}:
+        return False
+    return look(snapshot, frozenset({SignalName.API}), at).horizon is not None
 
 
 def _when(verdict: Verdict) -> str:

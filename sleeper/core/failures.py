@@ -105,6 +105,10 @@ def sure_to_fail(past: Failures, objects: SpaceObjects) -> Hazard | None:
             "tried again when a workload, its size, or an annotation or label of ours on the "
             f"namespace changes{latest}"
         ),
+        advice=(
+            "what stood in the way mended, and then a change of a workload, of its size, or of an "
+            "annotation of ours on the namespace, by which it is tried again"
+        ),
         until=until,
     )
 

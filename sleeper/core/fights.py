@@ -86,5 +86,6 @@ def fight(past: Reversals) -> Hazard | None:
             f"{how}, within {format_duration(AT_ONCE)} of each of its last {past.count} sleeps; "
             f"it is left alone until {format_instant(until)}"
         ),
+        advice=f"that writer stopped, and the end of the pause at {format_instant(until)}",
         until=until,
     )

@@ -9,13 +9,13 @@ finished or is being deleted: there is nothing of it left to lose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from sleeper.core.adoption import marker
-from sleeper.core.names import LOCAL_DATA
+from sleeper.core.names import EXCLUDE, LOCAL_DATA
 from sleeper.core.objects import (
     CronJob,
     DaemonSet,
@@ -43,6 +43,9 @@ DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 
 _FINISHED_PODS: Final = frozenset({"Succeeded", "Failed"})
 _FINISHED_JOBS: Final = frozenset({"Complete", "Failed"})
+
+_MOST_LEVELS: Final = 8
+"""So far up the owners of an object are followed for a piece of advice."""
 
 _MOST_NAMED: Final = 5
 """Of what sleeping empties so many are named in a notice; an Event is short."""
@@ -121,6 +124,7 @@ def _bare_pods(scene: _Scene) -> Iterator[Hazard]:
                 reason=Reason.BARE_POD,
                 subject=name,
                 message=f"{name} has no owner that would start it again",
+                advice=f"{name} gone, or {_exclude(name)}",
                 wakes=True,
             )
 
@@ -128,6 +132,7 @@ def _bare_pods(scene: _Scene) -> Iterator[Hazard]:
 def _unsupported(scene: _Scene) -> Iterator[Hazard]:
     """What runs Pods and cannot be put to sleep, one hazard for each top owner."""
     named: set[str] = set()
+    below = _below_unknown(scene)
     for pod in scene.pods:
         top = scene.owners.top(pod)
         if top is None or top.uid in named:
@@ -141,6 +146,7 @@ def _unsupported(scene: _Scene) -> Iterator[Hazard]:
             reason=Reason.UNSUPPORTED_WORKLOAD,
             subject=name,
             message=f"{name} runs Pod {pod.metadata.name} and is not a kind that we can bring back",
+            advice=_without(name, below.get(top.uid, (name,))),
             # An owner of a listed kind that is missing is only late: news of it is on its way.
             wakes=found is not None or not is_listed(top),
         )
@@ -163,8 +169,33 @@ def _unsupported(scene: _Scene) -> Iterator[Hazard]:
             reason=Reason.UNSUPPORTED_WORKLOAD,
             subject=name,
             message=f"{name}{what} is not a kind that we can bring back",
+            advice=_without(name, (name,) if top is None else below[top.uid]),
             wakes=True,
         )
+
+
+def _below_unknown(scene: _Scene) -> Mapping[str, Collection[str]]:
+    """What spares what owners run that we know by their references alone, by their uid."""
+    below: dict[str, dict[str, None]] = {}
+    sets: tuple[ReplicaSet | ReplicationController, ...] = (
+        *scene.objects.replica_sets,
+        *scene.objects.replication_controllers,
+    )
+    for one in sets:
+        top = scene.owners.top(one) if _replicas(one) else None
+        if top is not None and scene.owners.get(top.uid) is None:
+            below.setdefault(top.uid, {})[_name(one)] = None
+    for pod in scene.pods:
+        top = scene.owners.top(pod)
+        if top is not None and scene.owners.get(top.uid) is None:
+            below.setdefault(top.uid, {}).update(dict.fromkeys(_spared_by(scene, pod)))
+    return below
+
+
+def _without(name: str, spared_by: Collection[str]) -> str:
+    """The advice on an owner: by what is below it where we cannot see it itself."""
+    advice = f"{name} gone, or {_exclude(*spared_by)}"
+    return advice if name in spared_by else f"{advice}; on {name} that has no effect"
 
 
 def _running_jobs(scene: _Scene) -> Iterator[Hazard]:
@@ -172,7 +203,11 @@ def _running_jobs(scene: _Scene) -> Iterator[Hazard]:
         if _runs(job) and not scene.owners.spared(job):
             name = f"Job/{job.metadata.name}"
             yield Hazard(
-                reason=Reason.RUNNING_JOB, subject=name, message=f"{name} is running", wakes=True
+                reason=Reason.RUNNING_JOB,
+                subject=name,
+                message=f"{name} is running",
+                advice=f"the end of {name}, or {_exclude(name)}",
+                wakes=True,
             )
 
 
@@ -184,6 +219,7 @@ def _cron_jobs(scene: _Scene) -> Iterator[Hazard]:
                 reason=Reason.CRON_JOB,
                 subject=name,
                 message=f"{name} would start Pods ({cron_job.spec.schedule}) and is not suspended",
+                advice=f"{name} suspended or gone, or {_exclude(name)}",
                 wakes=True,
             )
 
@@ -197,6 +233,7 @@ def _daemon_sets(scene: _Scene) -> Iterator[Hazard]:
                 reason=Reason.DAEMON_SET,
                 subject=name,
                 message=f"{name} runs Pods on {'its' if wanted is None else wanted} nodes",
+                advice=f"{name} gone, or {_exclude(name)}",
                 wakes=True,
             )
 
@@ -212,6 +249,7 @@ def _autoscalers(scene: _Scene) -> Iterator[Hazard]:
             reason=Reason.AUTOSCALER,
             subject=name,
             message=f"{name} scales {target.kind}/{target.name}; it is not handled yet",
+            advice=f"{name} gone" + ("" if scaled is None else f", or {_exclude(_name(scaled))}"),
         )
 
 
@@ -224,6 +262,8 @@ def _operator_managed(scene: _Scene) -> Iterator[Hazard]:
                 subject=_name(workload),
                 message=f"{_name(workload)} belongs to {owners[0].kind}/{owners[0].name}, "
                 "whose controller would revert us",
+                advice=f"{_name(workload)} at zero by its own controller, or "
+                f"{_exclude(_name(workload))}, if that controller leaves it there",
             )
 
 
@@ -237,6 +277,7 @@ def _not_to_be_evicted(scene: _Scene) -> Iterator[Hazard]:
                     reason=Reason.DO_NOT_EVICT,
                     subject=name,
                     message=f"{name} is not to be evicted ({key}: {shortened(value)})",
+                    advice=f"{name} gone or without {key}, or {_exclude(*_spared_by(scene, pod))}",
                 )
 
 
@@ -259,6 +300,8 @@ def _busy(scene: _Scene) -> Iterator[Hazard]:
                 reason=Reason.WORKLOAD_BUSY,
                 subject=_name(workload),
                 message=f"{_name(workload)} is busy: {why}",
+                advice=f"{_name(workload)} with all of its Pods at one revision and nothing that "
+                f"holds a roll-out back, or {_exclude(_name(workload))}",
                 wakes=recorded,
             )
 
@@ -301,6 +344,8 @@ def _slow_to_stop(scene: _Scene) -> Iterator[Hazard]:
                 subject=_name(workload),
                 message=f"{_name(workload)} has {limit:g} s to stop, and {pod_name} may take "
                 f"{seconds} s (terminationGracePeriodSeconds)",
+                advice=f"terminationGracePeriodSeconds below {limit:g} in the Pods of "
+                f"{_name(workload)}, or {_exclude(_name(workload))}",
             )
 
 
@@ -370,10 +415,13 @@ def _local_data(scene: _Scene) -> Iterator[Hazard]:
                 f"sleeping would lose it. Mount a claim there, or let it go with {LOCAL_DATA}: "
                 f"{LocalData.DISPOSABLE} on the workload or its namespace"
             )
+            let_go = f"{LOCAL_DATA}: {LocalData.DISPOSABLE}"
             yield Hazard(
                 reason=Reason.LOCAL_DATA,
                 subject=_name(workload),
                 message=f"{what}: {cure if holds else 'sleeping loses it, as its owner allows'}",
+                advice=f"a volume at {lost.directory} that outlives the Pod, or {let_go} on "
+                f"{_name(workload)}, or {let_go} on the namespace, or {_exclude(_name(workload))}",
                 holds=holds,
                 empties=f"{lost.directory} of {_name(workload)}",
             )
@@ -445,6 +493,26 @@ def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:
         *scene.objects.stateful_sets,
     )
     return tuple(w for w in workloads if not scene.owners.spared(w))
+
+
+def _exclude(*names: str) -> str:
+    """The annotation by which a sleep leaves these objects, and what they own, running."""
+    more = [] if len(names) <= _MOST_NAMED else [f"{len(names) - _MOST_NAMED} more"]
+    return f'{EXCLUDE}: "true" on {" and ".join((*names[:_MOST_NAMED], *more))}'
+
+
+def _spared_by(scene: _Scene, pod: Pod) -> tuple[str, ...]:
+    """On which objects ``exclude`` spares a Pod: as :meth:`Owners.spared` answers."""
+    if workloads := scene.owners.workloads_above(pod):
+        return tuple(map(_name, workloads))
+    here: KubeObject = pod
+    for _ in range(_MOST_LEVELS):
+        known = (scene.owners.get(owner.uid) for owner in here.metadata.owners()[:_MOST_NAMED])
+        above = next((one for one in known if one is not None), None)
+        if above is None:
+            break
+        here = above
+    return (_name(here),)
 
 
 def _replicas(

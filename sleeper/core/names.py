@@ -29,10 +29,11 @@ USER_AGENT: Final = "sleeper"
 
 
 class Target(StrEnum):
-    """Which objects an annotation may stand on."""
+    """Sorts of objects that annotations stand on; on other ones no annotation has an effect."""
 
     NAMESPACE = "Namespace"
     WORKLOAD = "workload"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from metrics.core.signals import SignalName
 from sleeper.core import names
 from sleeper.core.durations import Never, parse_duration, parse_instant
-from sleeper.core.names import ANNOTATIONS, Target
+from sleeper.core.names import ANNOTATIONS, AnnotationSpec, Target
 from sleeper.core.schedule import AwakeHours, parse_awake_hours
 from sleeper.core.text import shortened
 
@@ -314,8 +314,7 @@ def without_effect(key: str, value: str, on: Target) -> PolicyNote | None:
     if spec is not None and on in spec.targets:
         return None
     if spec is not None:
-        advice = _ELSEWHERE[on]
-        return PolicyNote(key=key, value=value, advice=advice)
+        return PolicyNote(key=key, value=value, advice=f"{_NOT_HERE[on]}; {belongs(spec)}")
     advice = "has no effect: the key is not known"
     if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT[on], n=1):
         meant = _SPECS[_PREFIX + near[0]]
@@ -323,16 +322,24 @@ def without_effect(key: str, value: str, on: Target) -> PolicyNote | None:
     return PolicyNote(key=key, value=value, advice=advice)
 
 
-_ELSEWHERE: Final = {
-    Target.NAMESPACE: "has no effect on a namespace; it belongs on a workload",
-    Target.WORKLOAD: "has no effect on a workload; it belongs on the namespace",
+def belongs(spec: AnnotationSpec) -> str:
+    """Where an annotation has an effect, as half a sentence."""
+    return f"it belongs on {' or '.join(_PLACES[target] for target in reversed(spec.targets))}"
+
+
+_PLACES: Final = {Target.NAMESPACE: "the namespace", Target.WORKLOAD: "a workload"}
+
+_NOT_HERE: Final = {
+    Target.NAMESPACE: "has no effect on a namespace",
+    Target.WORKLOAD: "has no effect on a workload",
+    Target.OTHER: "has no effect here",
 }
 
 _MEANT: Final = {
     target: tuple(
         spec.key.removeprefix(_PREFIX)
         for spec in ANNOTATIONS
-        if not spec.by_us and target in spec.targets
+        if not spec.by_us and (target in spec.targets or target is Target.OTHER)
     )
     for target in Target
 }

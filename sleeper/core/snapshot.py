@@ -20,6 +20,8 @@ class Hazard:
         reason: the CamelCase reason.
         subject: ``Kind/name`` of the object.
         message: one sentence for people.
+        advice: what would end it, as half a sentence; an annotation of ours in it has that effect
+            on the object that it names.
         holds: True if it holds the Space awake; False if it is only named by ``explain``.
         wakes: True if its appearance in a sleeping Space wakes it.
         until: when it ceases to hold; None: with what it is about.
@@ -29,6 +31,7 @@ class Hazard:
     reason: Reason
     subject: str
     message: str
+    advice: str = ""
     holds: bool = True
     wakes: bool = False
     until: datetime | None = None

@@ -1,4 +1,4 @@
-"""What owners wrote on workloads that has no effect, or not the one that they meant. Pure.
+"""What owners wrote on objects that has no effect, or not the one that they meant. Pure.
 
 None of it holds the Space awake, as no unknown key on a namespace does: a workload whose
 ``exclude`` cannot be read is left alone, and a wave is only an order.
@@ -6,14 +6,24 @@ None of it holds the Space awake, as no unknown key on a namespace does: a workl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import Final
 
 from sleeper.core import names
 from sleeper.core.names import Target
-from sleeper.core.objects import KubeObject, SpaceObjects
+from sleeper.core.objects import (
+    Deployment,
+    GatewayRoute,
+    HorizontalPodAutoscaler,
+    Ingress,
+    KubeObject,
+    Service,
+    SpaceObjects,
+    StatefulSet,
+)
 from sleeper.core.owners import Owners, is_excluded, is_listed
 from sleeper.core.policy import (
     PolicyNote,
@@ -42,8 +52,9 @@ def workload_warnings(
         objects: the Space's objects.
         on: what :func:`warnings_on` says of an object, or said before of the same version.
     """
-    below = ((note,) for note in _excluded_in_vain(objects))
-    each = (notes for obj in _workloads(objects) if (notes := (on or warnings_on)(obj)))
+    below = ((note,) for note in _below_in_vain(objects))
+    looked_at = chain(_workloads(objects), _others(objects))
+    each = (notes for obj in looked_at if (notes := (on or warnings_on)(obj)))
     found = chain(each, below)
     named = list(islice(found, MOST_OBJECTS))
     told = [note for notes in named for note in notes]
@@ -59,8 +70,12 @@ def warnings_on(obj: KubeObject) -> tuple[PolicyNote, ...]:
     annotations = obj.metadata.annotations
     if not annotations:
         return ()
-    name = f"{type(obj).__name__}/{obj.metadata.name}"
-    notes = in_vain(written_by_owner(annotations), Target.WORKLOAD, _warning)
+    kind = type(obj)
+    name = f"{_SHOWN.get(kind, kind.__name__)}/{obj.metadata.name}"
+    if kind in _OTHERS:
+        notes = in_vain(written_by_owner(annotations), Target.OTHER, without_effect)
+    else:
+        notes = in_vain(written_by_owner(annotations), Target.WORKLOAD, partial(_warning, kind))
     return tuple(replace(note, advice=f"on {name} {note.advice}", on=name) for note in notes)
 
 
@@ -94,32 +109,66 @@ def _workloads(objects: SpaceObjects) -> Iterator[KubeObject]:
                 yield obj
 
 
-def _excluded_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
-    """``exclude`` below a workload that a sleep stops with all that it owns; once a workload."""
-    excluded = [obj for obj in (*objects.replica_sets, *objects.pods) if is_excluded(obj)]
-    if not excluded:
+def _others(objects: SpaceObjects) -> Iterator[KubeObject]:
+    """Objects on which no annotation of ours has an effect."""
+    yield from objects.autoscalers
+    yield from objects.services
+    yield from objects.ingresses
+    yield from objects.gateway_routes
+
+
+_OTHERS: Final = frozenset({HorizontalPodAutoscaler, Service, Ingress, GatewayRoute})
+
+_SHOWN: Final[Mapping[type[KubeObject], str]] = {GatewayRoute: "Route"}
+
+
+def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
+    """What stands below a workload, which a sleep stops with all that it owns; once a workload.
+
+    It comes from the Pod template. ReplicaSets are only looked at for ``exclude``: their
+    controller copies there what stands on the Deployment.
+    """
+    written = [
+        (obj, key, obj.metadata.annotations[key])
+        for group, keys in ((objects.replica_sets, (names.EXCLUDE,)), (objects.pods, _BELOW))
+        for obj in group
+        if obj.metadata.annotations
+        for key in keys
+        if key in obj.metadata.annotations and (key != names.EXCLUDE or is_excluded(obj))
+    ]
+    if not written:
         return
     owners = Owners(objects)
-    told: set[str] = set()
-    for obj in excluded:
+    told: set[tuple[str, str]] = set()
+    for obj, key, value in written:
         workload = next(iter(owners.workloads_above(obj)), None)
-        if workload is None or workload.metadata.uid in told or owners.spared(obj):
+        if workload is None or (workload.metadata.uid, key) in told:
             continue
-        told.add(workload.metadata.uid)
+        told.add((workload.metadata.uid, key))
+        said_above = workload.metadata.annotation(key) is not None
+        if owners.spared(obj) if key == names.EXCLUDE else said_above:
+            continue
         name = f"{type(obj).__name__}/{obj.metadata.name}"
-        sleeps_with = f"{type(workload).__name__}/{workload.metadata.name}"
-        yield PolicyNote(
-            key=names.EXCLUDE,
-            value=shortened((obj.metadata.annotations or {})[names.EXCLUDE]),
-            advice=f"on {name} has no effect: it sleeps with {sleeps_with}, where it belongs",
-            on=name,
-        )
+        place = f"{type(workload).__name__}/{workload.metadata.name}"
+        if key == names.EXCLUDE:
+            advice = f"has no effect: it sleeps with {place}, where it belongs"
+        elif key in _READ:
+            advice = f"has no effect; it belongs on {place}"
+        else:
+            advice = "has no effect; it belongs on the namespace"
+        yield PolicyNote(key=key, value=shortened(value), advice=f"on {name} {advice}", on=name)
 
 
-def _warning(key: str, value: str, target: Target) -> PolicyNote | None:
+_BELOW: Final = tuple(spec.key for spec in names.ANNOTATIONS if not spec.by_us)
+
+
+def _warning(kind: type[KubeObject], key: str, value: str, target: Target) -> PolicyNote | None:
     note = without_effect(key, value, target)
     if note is not None:
         return note
+    if key in _OF_SLEEPERS and kind not in _SLEEPERS:
+        advice = f"has no effect on a {kind.__name__}: only Deployments and StatefulSets sleep"
+        return PolicyNote(key=key, value=value, advice=advice)
     reader, follows = _READ[key]
     try:
         reader(bounded(value))
@@ -134,3 +183,8 @@ _READ: Final = {
     names.LOCAL_DATA: (read_local_data, "its data holds the Space awake until that is mended"),
 }
 """Keys for workloads → how they are read, and what holds where they cannot be."""
+
+_OF_SLEEPERS: Final = frozenset({names.WAVE, names.LOCAL_DATA})
+"""Of these, those that have an effect on what goes to zero alone."""
+
+_SLEEPERS: Final[frozenset[type[KubeObject]]] = frozenset({Deployment, StatefulSet})

@@ -12,10 +12,21 @@ from typing import Any
 import pytest
 from devcluster.client import Cluster
 
+from billing.core.statement import Statement, StatementQuery
+from metrics.core.refs import SpaceRef
+from metrics.instruments import PrometheusRecorder
+from sleeper.api.app import build_app
 from sleeper.cli.exits import ExitCode
+from sleeper.control.inquiry import SpaceOverview
 from sleeper.core import names
+from sleeper.core.decide import decide
+from sleeper.core.explain import effective
+from sleeper.core.policy import PolicyDefaults
+from sleeper.core.reasons import Reason
 from sleeper.telemetry.clock import SystemClock
+from tests.core.values import NOW, policy, snapshot
 from tests.support.api import Api
+from tests.support.serving import served
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
@@ -104,9 +115,77 @@ async def test_a_tenant_label_that_names_nobody_is_told_by_every_command(
     assert "NotASpace" in row
     assert "Idle" not in row
     assert because in listed.stderr
-    for command in ("spaces", "sleep", "wake"):
+    for command in ("spaces", "wake"):
         ran = await cli(command, space.name)
         assert ran.returncode == ExitCode.NOT_FOUND
         assert because in ran.stderr
     asked = {names.DESIRED, names.KEEP_AWAKE_UNTIL}
     assert not asked & (await annotations_of(api, space)).keys()
+
+
+class Overview:
+    """The daemon's read API, with one Space in it."""
+
+    def __init__(self, space: LiveSpace, **annotations: str) -> None:
+        defaults = PolicyDefaults(
+            sleep_after=timedelta(hours=8),
+            set_in=((names.SLEEP_AFTER, "defaults.sleep_after (file sleeper.yaml)"),),
+        )
+        reading = policy(annotations, defaults=defaults)
+        seen = snapshot(space=SpaceRef(uid=space.uid, name=space.name, tenant="tenant-a"))
+        held = {one.key: one for one in effective(reading, Reason.IDLE)}
+        self._line = SpaceOverview(
+            space=space.name,
+            tenant="tenant-a",
+            power_state="Awake",
+            verdict=decide(seen, reading, NOW).kind.value,
+            reason="Idle",
+            message="",
+            last_activity=None,
+            next_transition=None,
+            uid=space.uid,
+            sleep_after=held["sleep-after"],
+            awake_hours=held["awake-hours"],
+        )
+
+    def overview(self) -> list[SpaceOverview]:
+        return [self._line]
+
+    def explanation(self, name: str) -> None:
+        return None
+
+    def missing(self, name: str) -> str:
+        return name
+
+
+class NoStatements:
+    async def statement(self, query: StatementQuery) -> Statement:
+        raise NotImplementedError
+
+
+@pytest.mark.fault(19)
+async def test_wide_shows_the_policy_that_holds_and_says_what_it_cannot_know(
+    cli: Cli, new_space: Any
+) -> None:
+    space = await new_space(awake_hours="Mon-Fri 08:00-19:00")
+    unheard = "http://127.0.0.1:1"
+    alone = await cli("spaces", space.name, "-o", "wide", "--server", unheard)
+    assert alone.returncode == ExitCode.OK, alone.stderr
+    assert "Mon-Fri 08:00-19:00 (annotation)" in alone.stdout
+    assert "  ?  " in alone.stdout
+    assert "?: no annotation says it; what the configuration says only the daemon" in alone.stderr
+
+    app = build_app(
+        spaces=Overview(space, **{"awake-hours": "Mon-Fri 08:00-19:00"}),
+        statements=NoStatements(),
+        live={},
+        ready={},
+        metrics=PrometheusRecorder(SystemClock()).aiohttp_handler(),
+        clock=SystemClock(),
+    )
+    async with served(app) as port:
+        asked = ("--server", f"http://127.0.0.1:{port}")
+        shown = await cli("spaces", space.name, "-o", "wide", *asked)
+        assert "8h (configuration)" in shown.stdout
+        assert "Mon-Fri 08:00-19:00 (annotation)" in shown.stdout
+        assert "?" not in shown.stdout + shown.stderr

@@ -127,3 +127,58 @@ def test_a_local_data_that_cannot_be_read_is_named_and_holds() -> None:
         "sleeper.dev/local-data: 'gone' on Deployment/web cannot be read; expected `keep` or "
         "`disposable`; its data holds the Space awake until that is mended"
     )
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("autoscalers", "HorizontalPodAutoscaler/x"),
+        ("services", "Service/x"),
+        ("ingresses", "Ingress/x"),
+        ("gateway_routes", "Route/x"),
+    ],
+)
+def test_an_annotation_on_what_never_sleeps_is_named_with_the_place_where_it_has_an_effect(
+    group: str, name: str
+) -> None:
+    written = {
+        "sleeper.dev/exclude": "true",
+        "sleeper.dev/sleep-after": "8h",
+        "sleeper.dev/exclud": "true",
+        "example.com/other": "true",
+    }
+    assert said(space(**{group: [thing("x", annotations=written)]})) == [
+        f"sleeper.dev/exclude: 'true' on {name} has no effect here; it belongs on a workload or "
+        "the namespace",
+        f"sleeper.dev/sleep-after: '8h' on {name} has no effect here; it belongs on the namespace",
+        f"sleeper.dev/exclud: 'true' on {name} has no effect: the key is not known; did you mean "
+        "sleeper.dev/exclude (`true` or `false`)?",
+    ]
+
+
+@pytest.mark.fault(19)
+def test_what_stands_in_a_pod_template_is_named_once_with_the_place_where_it_belongs() -> None:
+    written = {
+        "sleeper.dev/local-data": "disposable",
+        "sleeper.dev/wave": "1",
+        "sleeper.dev/sleep-after": "8h",
+    }
+    pods = [thing(f"web-1-{n}", owner="ReplicaSet/web-1", annotations=written) for n in range(3)]
+    below = {"replica_sets": [thing("web-1", owner="Deployment/web")], "pods": pods}
+    web = thing("web", annotations={"sleeper.dev/wave": "1"}, spec={"replicas": 1})
+    assert said(space(deployments=[web], **below)) == [
+        "sleeper.dev/sleep-after: '8h' on Pod/web-1-0 has no effect; it belongs on the namespace",
+        "sleeper.dev/local-data: 'disposable' on Pod/web-1-0 has no effect; it belongs on "
+        "Deployment/web",
+    ]
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("key", ["wave", "local-data"])
+def test_what_only_sleepers_have_a_use_for_is_named_on_others(key: str) -> None:
+    written = {f"sleeper.dev/{key}": "1"}
+    assert said(space(daemon_sets=[thing("logs", annotations=written)])) == [
+        f"sleeper.dev/{key}: '1' on DaemonSet/logs has no effect on a DaemonSet: only Deployments "
+        "and StatefulSets sleep"
+    ]

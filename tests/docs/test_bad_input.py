@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "bad-input.md"
 
 _NODE_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-_SENTENCES = 49
+_SENTENCES = 50
 """Lines of the page's tables; one that is taken out is missed here."""
 
 
