@@ -10,8 +10,11 @@ step  rule                                                                  fate
       controller or nobody; an allow-listed service account is a deployer
 2     no object, no namespace (cluster-wide requests, health checks)        NotASpace
 3     the namespace is not a Space                                          NotASpace
-4     a stream's ``ResponseComplete`` or ``Panic`` closes it, whatever the  (closes)
-      rules below say
+4     a stream is followed from ``ResponseStarted`` to ``ResponseComplete``  (opens, closes)
+      or ``Panic``, whatever the other rules say, except that who is refused
+      opens none: a namespace may become a Space, and what we know of is
+      compared with what the API server counts. A stream holds only where
+      the rules on identity and user agent (1, 9, 10) let it
 5     stage ``RequestReceived``, ``Panic``; ``ResponseStarted`` of          OtherStage
       anything but a stream
 6     verb ``watch``: clients watch again for ever                          Watch
@@ -36,6 +39,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -175,12 +179,14 @@ class Reading:
         fate: why it counts or does not.
         actor: who, where the rules came so far as to ask.
         edge: it opens or closes a stream.
+        holds: the stream holds its Space awake while it is open; others are only counted.
         matters: it counts, or it opens or closes a stream.
     """
 
     fate: Fate
     actor: ActorClass | None = None
     edge: StreamEdge | None = None
+    holds: bool = True
     matters: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -219,6 +225,36 @@ _COUNTED: Final = {
     for actor in (ActorClass.HUMAN, ActorClass.DEPLOYER)
     for edge in (None, *StreamEdge)
 }
+
+
+@lru_cache(maxsize=256)
+def _edged(fate: Fate, actor: ActorClass | None, edge: StreamEdge, *, holds: bool) -> Reading:
+    """One value for each meaning: readings are told apart by identity."""
+    return Reading(fate, actor, edge, holds)
+
+
+def _edge(event: AuditEvent, ref: ObjectRef) -> StreamEdge | None:
+    """Whether the event is an end of a stream, and which."""
+    if (ref.resource, ref.subresource) not in STREAMS:
+        return None
+    return _EDGES.get(event.stage)
+
+
+_EDGES: Final = {
+    "ResponseStarted": StreamEdge.OPENS,
+    "ResponseComplete": StreamEdge.CLOSES,
+    "Panic": StreamEdge.CLOSES,
+}
+
+
+def is_refused(event: AuditEvent) -> bool:
+    """Whether the API server turned the request down, or could not serve it."""
+    status = event.response_status
+    code = 0 if status is None else status.code
+    if code >= 500 or code in _REFUSED_CODES:  # noqa: PLR2004 HTTP's own classes
+        return True
+    decision = None if event.annotations is None else event.annotations.decision
+    return decision is not None and decision != "allow"
 
 
 _Actor = tuple[ActorClass, Reading | None]
@@ -262,10 +298,14 @@ class AuditRules:
         for event in events:
             username = (event.impersonated_user or event.user).username
             actor, uncounted = actors.get(username) or self._know(username)
+            ref = event.object_ref
             if uncounted is not None:
+                if ref is not None and ref.subresource and ref.namespace:
+                    uncounted = self._only_counted(event, ref, uncounted)
+                    if uncounted.matters:
+                        mattering.append((event, ref, uncounted))
                 add(uncounted)
                 continue
-            ref = event.object_ref
             if ref is None:
                 add(_NOT_A_SPACE)
                 continue
@@ -274,7 +314,13 @@ class AuditRules:
             if in_space is None:
                 in_space = spaces[namespace] = is_space(namespace)
             if not in_space:
-                add(_NOT_A_SPACE)
+                reading = _NOT_A_SPACE
+                if ref.subresource and namespace:
+                    seen = self._read_edge(event, ref, actor)
+                    if seen.edge is not None:
+                        reading = _edged(Fate.NOT_A_SPACE, None, seen.edge, holds=seen.holds)
+                        mattering.append((event, ref, reading))
+                add(reading)
                 continue
             if event.stage == "ResponseComplete" and not ref.subresource:
                 reading = self._count(event, ref, actor, None)
@@ -295,19 +341,30 @@ class AuditRules:
 
     def _read_edge(self, event: AuditEvent, ref: ObjectRef, actor: ActorClass) -> Reading:
         """An event of a subresource, or of a stage other than the usual one."""
-        is_stream = (ref.resource, ref.subresource) in STREAMS
-        if event.stage == "ResponseStarted" and is_stream:
-            return self._count(event, ref, actor, StreamEdge.OPENS)
-        edge = StreamEdge.CLOSES if is_stream else None
-        if event.stage == "ResponseComplete":
+        edge = _edge(event, ref)
+        if edge is StreamEdge.OPENS or event.stage == "ResponseComplete":
             reading = self._count(event, ref, actor, edge)
-        elif event.stage == "Panic":
-            reading = _OTHER_STAGE
         else:
-            return _OTHER_STAGE
-        return reading if reading.edge is edge else Reading(reading.fate, reading.actor, edge)
+            reading = _OTHER_STAGE
+        if edge is None or (edge is StreamEdge.OPENS and reading.fate is Fate.REFUSED):
+            return reading
+        # Not by what it was answered: both ends of a stream must be told alike.
+        agent = event.user_agent
+        holds = not agent.startswith(self._own_agent) and (
+            ref.subresource in TERMINALS or not self._is_discounted(agent)
+        )
+        if reading.edge is edge and reading.holds is holds:
+            return reading
+        return _edged(reading.fate, reading.actor, edge, holds=holds)
 
-    def _count(  # noqa: PLR0911 one return per rule of the table
+    def _only_counted(self, event: AuditEvent, ref: ObjectRef, uncounted: Reading) -> Reading:
+        """An event of somebody whose streams hold nothing: their ends are followed all the same."""
+        edge = _edge(event, ref)
+        if edge is None or (edge is StreamEdge.OPENS and is_refused(event)):
+            return uncounted
+        return _edged(uncounted.fate, uncounted.actor, edge, holds=False)
+
+    def _count(
         self, event: AuditEvent, ref: ObjectRef, actor: ActorClass, edge: StreamEdge | None
     ) -> Reading:
         """What became of a finished request, or of a stream's edge, of a person or deployer."""
@@ -316,12 +373,7 @@ class AuditRules:
             return _WATCH
         if resource == "leases" or (resource == "namespaces" and verb != "delete"):
             return _IGNORED
-        status = event.response_status
-        code = 0 if status is None else status.code
-        if code >= 500 or code in _REFUSED_CODES:  # noqa: PLR2004 HTTP's own classes
-            return _REFUSED
-        decision = None if event.annotations is None else event.annotations.decision
-        if decision is not None and decision != "allow":
+        if is_refused(event):
             return _REFUSED
         agent = event.user_agent
         if agent.startswith(self._own_agent):

@@ -68,6 +68,25 @@ class OpenStream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnheardStreams:
+    """Streams that an API server serves and whose opening we could not hear.
+
+    Attributes:
+        apiserver: which one.
+        count: how many there are at most.
+        kinds: ``pods/exec``, …
+        opened_before: none of them was opened later.
+        holds_until: the bound: what never ends must not hold for ever.
+    """
+
+    apiserver: str
+    count: int
+    kinds: tuple[str, ...]
+    opened_before: datetime
+    holds_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalView:
     """How far one signal has surely seen, for all Spaces that require it.
 
@@ -78,6 +97,7 @@ class SignalView:
             counts as activity. None: no gap known.
         unknown_because: a CamelCase reason (``CanaryMissing``, ``PrometheusDown``, …) while the
             signal cannot be trusted at all, with ``unknown_detail`` for people; None while it can.
+        unheard: streams that may be open in any Space that was there when they were opened.
         dated_late_by: how much later than it happened an activity may be dated.
     """
 
@@ -86,4 +106,5 @@ class SignalView:
     last_gap_end: datetime | None
     unknown_because: str | None = None
     unknown_detail: str = ""
+    unheard: tuple[UnheardStreams, ...] = ()
     dated_late_by: timedelta = timedelta()

@@ -8,6 +8,7 @@ than its Pod exists). A gap may hide an end, so a stream known to be open holds 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ class StreamRecord:
     Attributes:
         apiserver: name of the API server that carries it.
         audit_id: the request's audit id.
-        user: effective user name.
+        user: effective user name; empty: somebody whose streams hold nothing and are only counted.
         space_name: the Space.
         resource: ``pods/exec``, ``services/proxy``, …
         target: name of the Pod or Service.
@@ -51,6 +52,11 @@ class StreamRecord:
     closed_at: datetime | None = None
 
     @property
+    def holds(self) -> bool:
+        """Whether it holds its Space awake while it is open."""
+        return bool(self.user)
+
+    @property
     def key(self) -> StreamKey:
         """Identity."""
         return (self.apiserver, self.audit_id, self.user)
@@ -66,16 +72,31 @@ class StreamRecord:
 
 
 class StreamTable:
-    """All streams of the last hours, bounded in number.
+    """All streams of the last hours, of every namespace, bounded in number.
+
+    A namespace that opens more than there is room for is held by that, as by a stream without a
+    known end, if it is a Space: a bound that is reached costs its own Space and no other.
 
     Args:
         bound: how long a stream without a known end holds.
+        closed_kept: how long an end is remembered; None: as long as that.
         capacity: most records that are kept.
+        share: most records of one namespace.
     """
 
-    def __init__(self, *, bound: timedelta, capacity: int = 20_000) -> None:
+    def __init__(
+        self,
+        *,
+        bound: timedelta,
+        closed_kept: timedelta | None = None,
+        capacity: int = 50_000,
+        share: int = 2_000,
+    ) -> None:
         self._bound = bound
+        self._closed_kept = bound if closed_kept is None else min(closed_kept, bound)
         self._capacity = capacity
+        self._share = share
+        self._overflowed: dict[str, StreamRecord] = {}
         self._records: dict[StreamKey, StreamRecord] = {}
         self._of_space: dict[str, set[StreamKey]] = {}
 
@@ -86,12 +107,16 @@ class StreamTable:
         """Merge a record.
 
         Returns:
-            What is now known of the stream.  None: there is no room for a new one; whoever
-            reports it must treat this as something lost.
+            What is now known of the stream. None: there is no room for a new one; what it means
+            for its Space is remembered, unless there is no room for that either.
         """
         known = self._records.get(record.key)
         if known is None:
-            if len(self._records) >= self._capacity:
+            if not self._has_room(record.space_name):
+                if record.holds and record.closed_at is None:
+                    latest = self._overflowed.get(record.space_name, record)
+                    if record.started_at >= latest.started_at:
+                        self._overflowed[record.space_name] = record
                 return None
             merged = record
             self._of_space.setdefault(record.space_name, set()).add(record.key)
@@ -107,10 +132,14 @@ class StreamTable:
         held = [
             record
             for key in self._of_space.get(space_name, ())
-            if (record := self._records[key]).closed_at is None
+            if (record := self._records[key]).holds
+            and record.closed_at is None
             and now < self._bound_of(record)
             and not self._lost_its_pod(record, now, pod_is_gone)
         ]
+        more = self._overflowed.get(space_name)
+        if more is not None and now < self._bound_of(more):
+            held.append(replace(more, resource=f"more than {self._share} streams, {more.resource}"))
         held.sort(key=lambda record: (record.started_at, record.key))
         return tuple(
             OpenStream(
@@ -127,13 +156,60 @@ class StreamTable:
 
     def expire(self, now: datetime) -> None:
         """Forget streams whose bound has passed; until then their ends must be remembered."""
-        old = [key for key, r in self._records.items() if now >= self._bound_of(r)]
+        old = [
+            key
+            for key, r in self._records.items()
+            if now >= self._bound_of(r)
+            or (r.closed_at is not None and now >= plus(r.closed_at, self._closed_kept))
+        ]
         for key in old:
             record = self._records.pop(key)
             keys = self._of_space[record.space_name]
             keys.discard(key)
             if not keys:
                 del self._of_space[record.space_name]
+
+        for name in [n for n, r in self._overflowed.items() if now >= self._bound_of(r)]:
+            del self._overflowed[name]
+
+    def get(self, key: StreamKey) -> StreamRecord | None:
+        """What is known of a stream."""
+        return self._records.get(key)
+
+    def open_at(
+        self,
+        apiserver: str,
+        *,
+        since: datetime,
+        began_by: datetime,
+        open_until: datetime,
+        pod_is_gone: PodIsGone,
+    ) -> Counter[str]:
+        """Streams of an API server that were surely open in a stretch of time, by resource.
+
+        Args:
+            apiserver: which one.
+            since: none of those that began earlier is.
+            began_by: begin of the stretch.
+            open_until: end of the stretch.
+            pod_is_gone: whether a stream's Pod is surely gone: then its end was lost.
+        """
+        return Counter(
+            record.resource
+            for record in self._records.values()
+            if record.apiserver == apiserver
+            and since <= record.started_at <= began_by
+            and (record.closed_at is None or record.closed_at >= open_until)
+            and not (
+                record.closed_at is None and self._lost_its_pod(record, open_until, pod_is_gone)
+            )
+        )
+
+    def _has_room(self, space_name: str) -> bool:
+        return (
+            len(self._records) < self._capacity
+            and len(self._of_space.get(space_name, ())) < self._share
+        )
 
     def set_back(self, at: datetime) -> None:
         """The clock was set back: nothing that is known began, or ended, later than ``at``."""
@@ -145,6 +221,8 @@ class StreamTable:
                     started_at=min(record.started_at, at),
                     closed_at=None if closed_at is None else min(closed_at, at),
                 )
+        for name, record in self._overflowed.items():
+            self._overflowed[name] = replace(record, started_at=min(record.started_at, at))
 
     def extend(self, records: Iterable[StreamRecord]) -> None:
         """Merge many, as read from the store."""

@@ -45,16 +45,21 @@ it by the offset that each canary measures (request sent ≤ received by the ser
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from metrics.core.instants import plus
+from metrics.core.unheard import Counts, Unheard, compared, is_compared
 
 START_TIME_JITTER_SECONDS: Final = 1.5
 """The kernel's boot time, on which a process's start time rests, moves by a second when the clock
 is disciplined. No API server lives and is replaced within less."""
+
+MAX_UNCOMPARED: Final = 200
+"""Readings that wait for the watermark; of more the oldest give way."""
 
 MAX_UNSETTLED: Final = 1_000
 """Returned canaries that are remembered until they settle; the oldest give way, which only lags."""
@@ -175,12 +180,14 @@ class LossReading:
         sent_at, received_at: before the request, after the response.
         lost: sum of the loss counters since the process began.
         process_started: start time of the process in Unix seconds, on the server's clock.
+        open: how many streams of each kind it serves; None: it does not show that.
     """
 
     sent_at: datetime
     received_at: datetime
     lost: float
     process_started: float
+    open: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +202,8 @@ class ServerSight:
         unsettled: returned canaries that may still raise W, by send time.
         last_return: the last sent of those that returned.
         loss: the last good reading.
+        uncompared: readings whose open streams are not compared with what is known yet.
+        unheard: what comparing them has told.
     """
 
     watermark: datetime | None = None
@@ -204,6 +213,8 @@ class ServerSight:
     unsettled: tuple[CanaryReturn, ...] = ()
     last_return: CanaryReturn | None = None
     loss: LossReading | None = None
+    uncompared: tuple[LossReading, ...] = ()
+    unheard: Unheard = field(default_factory=Unheard)
 
 
 Change = tuple[ServerSight, tuple[Gap, ...]]
@@ -241,7 +252,7 @@ def loss_read(sight: ServerSight, reading: LossReading, limits: SightLimits) -> 
     last = sight.loss
     if last is None:
         gap = Gap(reason=GapReason.FIRST_START, since=None, until=reading.received_at)
-        return _with_gaps(replace(sight, loss=reading), [gap])
+        return _with_gaps(_counted(replace(sight, loss=reading), reading), [gap])
     if reading.sent_at < last.received_at:
         return sight, ()
     restarted = abs(reading.process_started - last.process_started) > START_TIME_JITTER_SECONDS
@@ -250,7 +261,58 @@ def loss_read(sight: ServerSight, reading: LossReading, limits: SightLimits) -> 
         reason = GapReason.APISERVER_RESTARTED if restarted else GapReason.EVENTS_LOST
         since = last.sent_at - limits.retry_horizon
         gaps.append(Gap(reason=reason, since=since, until=reading.received_at))
-    return _with_gaps(replace(sight, loss=reading), gaps)
+    if restarted:  # its streams ended with it
+        sight = replace(sight, uncompared=(), unheard=Unheard())
+    return _with_gaps(_counted(replace(sight, loss=reading), reading), gaps)
+
+
+def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:
+    """Keep a reading's open streams until they can be compared."""
+    if reading.open is None:
+        # As good as compared: nothing more will ever be told.
+        unheard = replace(sight.unheard, excess={}, compared_at=reading.received_at)
+        return replace(sight, uncompared=(), unheard=unheard)
+    return replace(sight, uncompared=(*sight.uncompared, reading)[-MAX_UNCOMPARED:])
+
+
+def streams_compared(
+    sight: ServerSight, known: Callable[[LossReading], Counts], bound: timedelta
+) -> ServerSight:
+    """Compare what the API server counts with what we know, where no event is on its way any more.
+
+    Args:
+        sight: the state, settled.
+        known: of the streams that we know, those that were surely open at a reading.
+        bound: how long what was not heard holds.
+    """
+    seen_until, gap_end = sight.watermark, sight.gap_end
+    usable = [r for r in sight.uncompared if gap_end is None or r.sent_at >= gap_end]
+    if sight.blind_since is not None or seen_until is None:
+        return sight
+    unheard = sight.unheard
+    for reading in usable:
+        if reading.received_at <= seen_until and reading.open is not None:
+            unheard = compared(
+                unheard,
+                gauge=reading.open,
+                known=known(reading),
+                at=reading.received_at,
+                gap_end=gap_end,
+                bound=bound,
+            )
+    waiting = tuple(r for r in usable if r.received_at > seen_until)
+    if waiting == sight.uncompared and unheard is sight.unheard:
+        return sight
+    return replace(sight, uncompared=waiting, unheard=unheard)
+
+
+def trusted_until(sight: ServerSight) -> datetime | None:
+    """The watermark; not beyond the last gap until it is known what was opened in it."""
+    if sight.watermark is None or sight.gap_end is None:
+        return sight.watermark
+    if is_compared(sight.unheard, sight.gap_end):
+        return sight.watermark
+    return min(sight.watermark, sight.gap_end)
 
 
 def settle(sight: ServerSight, flushed_until: datetime, limits: SightLimits) -> ServerSight:
@@ -303,7 +365,9 @@ def clock_stepped(sight: ServerSight, *, before: datetime, now: datetime) -> Cha
     """
     until = max(before, now, sight.watermark or now)
     loss = sight.loss and replace(sight.loss, sent_at=now, received_at=now)
-    began_anew = replace(sight, unsettled=(), last_return=None, loss=loss)
+    began_anew = replace(sight, unsettled=(), last_return=None, loss=loss, uncompared=())
+    if now < before:
+        began_anew = replace(began_anew, unheard=sight.unheard.set_back(now))
     if began_anew.blind_since is not None:
         began_anew = replace(began_anew, blind_since=now)
     return _with_gaps(began_anew, [Gap(reason=GapReason.CLOCK_STEP, since=None, until=until)])

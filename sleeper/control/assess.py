@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from metrics.core.instants import LATEST, parse, plus
+from metrics.core.instants import EARLIEST, LATEST, parse, plus
 from metrics.core.refs import SpaceRef
 from metrics.core.signals import SignalName, SignalView
 from sleeper.control.book import SpaceBook, SpacePage
@@ -240,6 +240,7 @@ class Assessor:
                 *_past(page, objects, record),
             ),
             streams=self._board.streams(name, now),
+            oldest_pod_at=_oldest_pod_at(objects, now),
             signals=self._board.views(now) if views is None else views,
             last_activity=activity.latest if activity is not None else None,
             last_touch=activity.touch if activity is not None else None,
@@ -307,6 +308,12 @@ def _sleep(
 def _instant(value: str | None) -> datetime | None:
     """An instant that we wrote; what somebody else made of it counts as absent."""
     return None if value is None else parse(value)
+
+
+def _oldest_pod_at(objects: SpaceObjects, now: datetime) -> datetime:
+    """Creation of the oldest Pod; one that cannot be read is older than any, none is not yet."""
+    created = (_instant(pod.metadata.creation_timestamp) or EARLIEST for pod in objects.pods)
+    return min(created, default=now)
 
 
 def _cursor(value: str | None, now: datetime) -> datetime | None:

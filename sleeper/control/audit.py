@@ -14,7 +14,7 @@ but nobody knows what it lost, so the whole signal is Unknown for an hour after 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,9 +26,11 @@ from metrics.core import watermark
 from metrics.core.activity import SpaceActivity
 from metrics.core.audit import AuditRules
 from metrics.core.clock import Clock
-from metrics.core.signals import OpenStream, SignalName, SignalView
+from metrics.core.instants import from_epoch, plus
+from metrics.core.signals import OpenStream, SignalName, SignalView, UnheardStreams
 from metrics.core.steps import Step, TimeLine
 from metrics.core.streams import PodIsGone, StreamTable
+from metrics.core.unheard import Counts
 from metrics.core.watermark import Blindness, LossReading, ServerSight, SightLimits
 from metrics.recorder import Recorder
 from sleeper.control.audit_flush import Advance, Arrivals, advance, store_pending
@@ -42,6 +44,9 @@ STRANGER_HOLD: Final = timedelta(hours=1)
 
 REREAD_OVERLAP: Final = timedelta(minutes=1)
 """Rows of other sinks are read again from so long before: their transactions may have been slow."""
+
+CLOSED_KEPT: Final = timedelta(minutes=10)
+"""Least time for which a stream's end is remembered: its opening may arrive later."""
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +108,10 @@ class ApiSignal:
         self._database = database
         self._clock = clock
         self._recorder = recorder
-        self._streams = StreamTable(bound=settings.stream_bound)
+        self._streams = StreamTable(
+            bound=settings.stream_bound,
+            closed_kept=max(3 * settings.limits.retry_horizon, CLOSED_KEPT),
+        )
         self.intake = AuditIntake(
             apiservers=frozenset(apiservers),
             rules=rules,
@@ -141,7 +149,7 @@ class ApiSignal:
         """How far all API servers together have surely been seen."""
         sights = self._sights
         unknown, detail = self._why_unknown(now)
-        marks = [sight.watermark for sight in sights.values()]
+        marks = [watermark.trusted_until(sight) for sight in sights.values()]
         known = [mark for mark in marks if mark is not None]
         gap_ends = [sight.gap_end for sight in sights.values() if sight.gap_end is not None]
         gap_ends.extend(self.intake.strange_senders.values())
@@ -151,6 +159,7 @@ class ApiSignal:
             last_gap_end=max(gap_ends, default=None),
             unknown_because=unknown,
             unknown_detail=detail,
+            unheard=tuple(self._unheard(now)),
         )
 
     def activity(self, space_name: str) -> SpaceActivity | None:
@@ -208,9 +217,11 @@ class ApiSignal:
                         readings=tuple(readings),
                         stepped_from=stepped_from,
                         began_at=self._began_at,
+                        known_streams=self._known_streams,
                     ),
                     roll=roll,
                     limits=self._limits,
+                    stream_bound=self._settings.stream_bound,
                     now=now,
                 )
                 # One that has ended cleanly since the last roll stored its last events in doing so.
@@ -225,6 +236,33 @@ class ApiSignal:
             raise
         self._others_ran = roll.others
         self._publish(moved, others, now)
+
+    def _unheard(self, now: datetime) -> Iterator[UnheardStreams]:
+        """Streams whose opening no API server could tell us of, as long as they hold."""
+        for name, sight in self._sights.items():
+            for cohort in sight.unheard.cohorts:
+                holds_until = plus(cohort.opened_before, self._settings.stream_bound)
+                if now < holds_until:
+                    yield UnheardStreams(
+                        apiserver=name,
+                        count=sum(cohort.counts.values()),
+                        kinds=tuple(sorted(cohort.counts)),
+                        opened_before=cohort.opened_before,
+                        holds_until=holds_until,
+                    )
+
+    def _known_streams(self, apiserver: str, reading: LossReading) -> Counts:
+        """Streams that we know and that were surely open when an API server counted its own.
+
+        Those of an earlier process of it ended with that, heard or not.
+        """
+        return self._streams.open_at(
+            apiserver,
+            since=plus(from_epoch(reading.process_started), self._limits.max_clock_offset),
+            began_by=reading.sent_at,
+            open_until=plus(reading.received_at, self._limits.max_clock_step),
+            pod_is_gone=self._pod_is_gone,
+        )
 
     async def _flush_forever(self) -> None:
         heartbeat = min(self._settings.session_timeout.total_seconds() / 3, 5.0)

@@ -8,18 +8,23 @@ this module brings them what is stored, in their order. Called by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
 from metrics import store
 from metrics.core import watermark
 from metrics.core.signals import SignalName
+from metrics.core.unheard import Counts
 from metrics.core.watermark import Gap, GapReason, LossReading, ServerSight, SightLimits
 from sleeper.control.intake import Pending
 from sleeper.control.sink_session import Roll
+
+KnownStreams = Callable[[str, LossReading], Counts]
+"""By kind, of an API server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +36,14 @@ class Arrivals:
         readings: loss counters that were read, with their API server.
         stepped_from: where the wall clock would stand had it not been stepped; None: it was not.
         began_at: our first flush; None: this is it.
+        known_streams: of the streams that we know, those that were surely open at a reading.
     """
 
     pending: Pending
     readings: tuple[tuple[str, LossReading], ...]
     stepped_from: datetime | None
     began_at: datetime | None
+    known_streams: KnownStreams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ async def advance(
     *,
     roll: Roll,
     limits: SightLimits,
+    stream_bound: timedelta,
     now: datetime,
 ) -> Advance:
     """Fold everything that is new into each API server's state, and store what changed."""
@@ -86,6 +94,9 @@ async def advance(
             sight, more = watermark.canary_returned(sight, canary, now, limits)
             gaps.extend(more)
         sight = watermark.settle(sight, roll.flushed_until, limits)
+        sight = watermark.streams_compared(
+            sight, partial(arrivals.known_streams, name), stream_bound
+        )
         if before is not None and sight.watermark != before.watermark:
             sight, more = await _look_for_lost_canaries(
                 connection, name, sight, began_at=arrivals.began_at, limits=limits

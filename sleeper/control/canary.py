@@ -8,13 +8,16 @@ whose sink the event reaches can recognise it. It proves the pipe, not the polic
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
 from metrics import store
+from metrics.core.audit import STREAMS
 from metrics.core.clock import Clock
 from metrics.core.watermark import LossReading
 from sleeper.control.intake import CANARY_PREFIX
@@ -33,7 +36,12 @@ EVENTS_FAMILY: Final = b"apiserver_audit_event_total"
 
 STARTED_FAMILY: Final = b"process_start_time_seconds"
 
+OPEN_FAMILY: Final = b"apiserver_longrunning_requests"
+"""Long requests that are served now, watches included; stable since Kubernetes 1.20 or before."""
+
 SERVICE_ACCOUNT: Final = "sleeper"
+
+_log = structlog.get_logger(__name__)
 
 
 class CounterError(SleeperError):
@@ -117,6 +125,7 @@ class Probe:
         self._database = database
         self._clock = clock
         self._timeout = timeout_seconds
+        self._said_uncounted = False
 
     async def send_canary(self) -> None:
         """Register and send one canary.
@@ -147,11 +156,21 @@ class Probe:
         text = await self.client.get("/metrics", timeout_seconds=self._timeout)
         received_at = self._clock.now()
         lost, process_started = parse_counters(text)
+        open_now = parse_open_streams(text)
+        if open_now is None and not self._said_uncounted:
+            self._said_uncounted = True
+            _log.warning(
+                "streams_not_counted",
+                apiserver=self.apiserver,
+                why=f"its /metrics has no {OPEN_FAMILY.decode()}: a stream that was opened while "
+                "nobody listened holds nothing",
+            )
         return LossReading(
             sent_at=sent_at,
             received_at=received_at,
             lost=lost,
             process_started=process_started,
+            open=open_now,
         )
 
 
@@ -173,6 +192,30 @@ def parse_counters(text: bytes) -> tuple[float, float]:
     errors = _samples(text, ERRORS_FAMILY)
     lost = sum(value for labels, value in errors if LOG_PLUGIN not in labels)
     return lost, started[0][1]
+
+
+def parse_open_streams(text: bytes) -> dict[str, int] | None:
+    """How many streams of each kind are open, from ``/metrics``; None: it does not tell.
+
+    Watches are long requests, too, so there is no API server without any sample.
+    """
+    try:
+        samples = _samples(text, OPEN_FAMILY)
+    except CounterError:
+        return None
+    if not samples:
+        return None
+    found: dict[str, int] = {}
+    for labels, value in samples:
+        told = dict(_LABEL.findall(labels))
+        kind = (told.get(b"resource", b"").decode(), told.get(b"subresource", b"").decode())
+        if kind in STREAMS and not told.get(b"group"):
+            name = "/".join(kind)
+            found[name] = found.get(name, 0) + max(0, int(value))
+    return found
+
+
+_LABEL: Final = re.compile(rb'(\w+)="([^"\\]*)"')
 
 
 def _samples(text: bytes, family: bytes) -> list[tuple[bytes, float]]:

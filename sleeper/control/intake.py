@@ -15,7 +15,15 @@ from typing import Final
 import structlog
 
 from metrics.core.activity import SpaceActivity, later
-from metrics.core.audit import AuditEvent, AuditRules, Fate, ObjectRef, StreamEdge
+from metrics.core.audit import (
+    AuditEvent,
+    AuditRules,
+    Fate,
+    ObjectRef,
+    Reading,
+    StreamEdge,
+    is_refused,
+)
 from metrics.core.clock import Clock
 from metrics.core.instants import parse
 from metrics.core.signals import Activity, SignalName
@@ -40,6 +48,7 @@ MAX_STRANGE_SENDERS: Final = 100
 _WIDE: Final = 255
 _AUDIT_ID: Final = 64
 _VERB: Final = 64
+_NAME: Final = 63
 
 _log = structlog.get_logger(__name__)
 
@@ -64,12 +73,14 @@ class Pending:
     Attributes:
         activities: by Space name.
         streams: by key, merged with all that was known of them.
+        brief: which of them began since the last flush and hold no Space.
         canaries: canaries whose events arrived.
         missing: by API server and reason, until when events are missing.
     """
 
     activities: dict[str, SpaceActivity] = field(default_factory=dict)
     streams: dict[StreamKey, StreamRecord] = field(default_factory=dict)
+    brief: set[StreamKey] = field(default_factory=set)
     canaries: list[CanarySeen] = field(default_factory=list)
     missing: dict[tuple[str, GapReason], datetime] = field(default_factory=dict)
 
@@ -160,7 +171,7 @@ class AuditIntake:
         for event, ref, reading in readings.mattering:
             at = self._instant(apiserver, event.stage_timestamp, arrived_at)
             if reading.edge is not None:
-                self._take_stream(apiserver, event, ref, reading.edge, at)
+                self._take_stream(apiserver, event, ref, reading, at)
             if reading.fate is not counted or reading.actor is None:
                 continue
             known = news.get(ref.namespace)
@@ -221,25 +232,35 @@ class AuditIntake:
         apiserver: str,
         event: AuditEvent,
         ref: ObjectRef,
-        edge: StreamEdge,
+        reading: Reading,
         at: datetime,
     ) -> None:
-        record = self._streams.add(
-            StreamRecord(
-                apiserver=apiserver,
-                audit_id=event.audit_id[:_AUDIT_ID],
-                user=event.effective_user[:_WIDE],
-                space_name=ref.namespace,
-                resource=_resource(ref),
-                target=ref.name[:_WIDE],
-                started_at=at,
-                closed_at=at if edge is StreamEdge.CLOSES else None,
-            )
+        closes = reading.edge is StreamEdge.CLOSES
+        record = StreamRecord(
+            apiserver=apiserver,
+            audit_id=event.audit_id[:_AUDIT_ID],
+            user=event.effective_user[:_WIDE] if reading.holds else "",
+            space_name=ref.namespace[:_NAME],
+            resource=_resource(ref),
+            target=ref.name[:_WIDE],
+            started_at=at,
+            closed_at=at if closes else None,
         )
-        if record is None:
-            self.miss(apiserver, GapReason.SHED)
-        else:
-            self._pending.streams[record.key] = record
+        known = self._streams.get(record.key)
+        if known is None and closes and is_refused(event):
+            return  # it never was one, and anybody can be refused anything
+        merged = self._streams.add(record)
+        if merged is None or merged is known:
+            return
+        pending = self._pending
+        if known is None and not closes and reading.fate is not Fate.COUNTED:
+            pending.brief.add(record.key)
+        elif merged.closed_at is not None and record.key in pending.brief:
+            # Opened and ended since the last flush, and held nothing: nobody needs to know.
+            pending.brief.remove(record.key)
+            del pending.streams[record.key]
+            return
+        pending.streams[record.key] = merged
 
     def _take_canary(self, apiserver: str, event: AuditEvent, arrived_at: datetime) -> None:
         received_at = parse(event.request_received_timestamp)

@@ -55,7 +55,7 @@ class SignalBoard:
         Watermarks that merely advance are not news: ``recheck_at`` foresees them.
         """
         trust = tuple(
-            (name, view.unknown_because, view.watermark is None, view.last_gap_end)
+            (name, view.unknown_because, view.watermark is None, view.last_gap_end, view.unheard)
             for name, view in sorted(views.items())
         )
         changed = trust != self._last_trust

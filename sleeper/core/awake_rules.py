@@ -24,6 +24,9 @@ ON_TIME: Final = timedelta(minutes=2)
 Later it is a missed instant: somebody who came since then is not to be put to sleep.
 """
 
+_POD_CLOCK: Final = timedelta(minutes=1)
+"""How far the clock by which Pods are dated may be from ours, at the most."""
+
 _SOON: Final = timedelta(seconds=1)
 
 
@@ -164,8 +167,10 @@ def _hours_ended(case: Case) -> Verdict | None:
         if idle_since(case.snapshot, required).at > instant:
             return _await_hours_end(case, cursor=instant)
         sight = look(case.snapshot, required, case.now)
-        if sight.horizon is None or sight.horizon <= instant:
-            return _unseen_since(case, instant, sight, message)
+        seen = sight.horizon is not None and sight.horizon > instant
+        held = _maybe_streamed(case) if seen else _unseen_since(case, instant, sight, message)
+        if held is not None or sight.horizon is None:
+            return held
         horizon = sight.horizon
     return _after_notice(
         case,
@@ -199,6 +204,29 @@ def _never(case: Case) -> Verdict | None:
     return stay_awake(Reason.NO_SLEEP_RULE, message, recheck_at=case.next_edge)
 
 
+def _maybe_streamed(case: Case) -> Verdict | None:
+    """A stream that was opened where nobody could hear it: it may be in any Space, so in this one.
+
+    Not where every Pod is younger: streams end with their Pods. It holds no sleep that was
+    ordered: nobody knows that it is here.
+    """
+    for view in case.snapshot.signals.values():
+        for stream in view.unheard:
+            oldest = case.snapshot.oldest_pod_at
+            younger = oldest is not None and oldest > plus(stream.opened_before, _POD_CLOCK)
+            if younger or stream.holds_until <= case.now:
+                continue
+            kinds = ", ".join(stream.kinds)
+            message = (
+                f"API server {stream.apiserver!r} serves {stream.count} ({kinds}) that may be in "
+                f"here: opened before {format_instant(stream.opened_before)}, when nobody could "
+                f"hear it. Held until they end, at the latest {format_instant(stream.holds_until)}."
+            )
+            recheck_at = soonest(stream.holds_until, case.next_edge)
+            return stay_awake(Reason.OPEN_STREAM, message, recheck_at=recheck_at)
+    return None
+
+
 AWAKE_RULES: Final[tuple[Callable[[Case], Verdict | None], ...]] = (
     protected,
     excluded,
@@ -213,6 +241,7 @@ AWAKE_RULES: Final[tuple[Callable[[Case], Verdict | None], ...]] = (
     _desired_asleep,
     _hours_ended,
     _never,
+    _maybe_streamed,
 )
 """The precedence for a Space that is awake; :func:`idle_or_unknown` comes last."""
 

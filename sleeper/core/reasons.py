@@ -87,7 +87,7 @@ MEANING: dict[Reason, str] = {
     Reason.AWAKE_HOURS_ENDED: "Its awake-hours have ended and no `sleep-after` applies.",
     Reason.AWAITING_HOURS_END: "Awake outside its awake-hours; it sleeps when they next end.",
     Reason.NO_SLEEP_RULE: "No rule would ever put it to sleep.",
-    Reason.OPEN_STREAM: "An exec, attach, port-forward or followed log is open.",
+    Reason.OPEN_STREAM: "An exec, attach, port-forward or followed log is open, or may be.",
     Reason.UNSUPPORTED_WORKLOAD: "A Pod whose owner we could not bring back.",
     Reason.RUNNING_JOB: "A Job is running.",
     Reason.CRON_JOB: "A CronJob would start Pods; this kind is not handled yet.",

@@ -53,6 +53,7 @@ class Snapshot:
         sleepable: number of workloads that run something we could sleep.
         hazards: what sleeping would destroy, most important first.
         streams: open streams.
+        oldest_pod_at: creation of its oldest Pod; None: not known, so older than anything.
         signals: what each known signal can say; a signal that is missing here is Unknown.
         last_activity: latest proof of use over all signals.
         last_touch: latest activity by a person or deployer through the API.
@@ -78,6 +79,7 @@ class Snapshot:
     sleepable: int = 1
     hazards: tuple[Hazard, ...] = ()
     streams: tuple[OpenStream, ...] = ()
+    oldest_pod_at: datetime | None = None
     signals: Mapping[SignalName, SignalView] = field(default_factory=dict)
     last_activity: Activity | None = None
     last_touch: Activity | None = None

@@ -58,6 +58,7 @@ class PlayedApiServer:
     down: bool = False
     held: list[bytes] = field(default_factory=list)
     hold: bool = False
+    open: Mapping[tuple[str, str], int] | None = None
 
     async def get(
         self,
@@ -75,7 +76,7 @@ class PlayedApiServer:
                 f'apiserver_audit_error_total{{plugin="webhook"}} {self.lost}\n'
                 'apiserver_audit_error_total{plugin="log"} 77\n'
                 "apiserver_audit_event_total 1000\n"
-                f"process_start_time_seconds {self.started}\n"
+                f"process_start_time_seconds {self.started}\n" + self.long_requests()
             ).encode()
         assert headers is not None
         at = self.clock.now() + self.offset
@@ -90,6 +91,17 @@ class PlayedApiServer:
         )
         self.send(body([canary]))
         return b"{}"
+
+    def long_requests(self) -> str:
+        """Its count of streams, beside one watch; nothing if it does not count."""
+        if self.open is None:
+            return ""
+        family = "apiserver_longrunning_requests"
+        counts = {("pods", ""): 1, **self.open}
+        return "".join(
+            f'{family}{{group="",resource="{resource}",subresource="{subresource}"}} {count}\n'
+            for (resource, subresource), count in counts.items()
+        )
 
     async def create(
         self, path: str, body: object, *, params: Mapping[str, str] | None = None

@@ -105,9 +105,44 @@ def test_a_refused_stream_does_not_open() -> None:
     assert read(subresource="exec", stage="ResponseStarted", code=403).edge is None
 
 
-def test_a_controllers_stream_does_not_hold() -> None:
-    user = "system:serviceaccount:tools:debugger"
-    assert read(subresource="exec", stage="ResponseStarted", user=user).edge is None
+@pytest.mark.parametrize(
+    "whose",
+    [
+        {"user": "system:serviceaccount:tools:debugger"},
+        {"user": "system:anonymous"},
+        {"agent": "sleeper/0.1.0"},
+        {"agent": "headlamp/1", "subresource": "log"},
+    ],
+)
+def test_both_ends_of_a_stream_that_does_not_hold_are_followed_all_the_same(
+    whose: dict[str, Any],
+) -> None:
+    for stage, edge in (
+        ("ResponseStarted", StreamEdge.OPENS),
+        ("ResponseComplete", StreamEdge.CLOSES),
+        ("Panic", StreamEdge.CLOSES),
+    ):
+        reading = read(**{"subresource": "exec", **whose}, stage=stage)
+        assert (reading.edge, reading.holds) == (edge, False)
+        assert reading.fate is not Fate.COUNTED
+
+
+def test_a_stream_of_a_namespace_that_is_no_space_is_followed_and_may_hold_once_it_is() -> None:
+    opening = msgspec.convert(
+        event(namespace="others", subresource="exec", stage="ResponseStarted"), AuditEvent
+    )
+    batch = RULES.read([opening], {"team-a"}.__contains__)
+    ((_, _, reading),) = batch.mattering
+    assert (reading.fate, reading.edge, reading.holds) == (
+        Fate.NOT_A_SPACE,
+        StreamEdge.OPENS,
+        True,
+    )
+
+
+def test_who_is_refused_opens_no_stream_whoever_they_are() -> None:
+    for user in ("alice", "system:serviceaccount:tools:debugger"):
+        assert read(subresource="exec", stage="ResponseStarted", code=403, user=user).edge is None
 
 
 def test_an_event_without_an_object_belongs_to_no_space() -> None:

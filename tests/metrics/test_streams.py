@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.core.streams import StreamRecord, StreamTable
 
+SECOND = timedelta(seconds=1)
 START = datetime(2026, 11, 21, tzinfo=UTC)
 BOUND = timedelta(hours=4)
 OPENED = StreamRecord(
@@ -81,7 +84,55 @@ def test_a_full_table_says_so_but_still_takes_ends_of_what_it_knows() -> None:
     table.add(OPENED)
     assert table.add(replace(OPENED, audit_id="id-2")) is None
     assert table.add(ENDED) is not None
-    assert held(table, timedelta(hours=1)) == []
+    assert held(table, timedelta(hours=1)) == ["id-2"], "what there is no room for holds"
+    assert held(table, BOUND) == []
+
+
+def test_a_namespace_that_opens_more_than_its_share_holds_itself_alone() -> None:
+    table = StreamTable(bound=BOUND, share=2)
+    for number in range(9):
+        table.add(replace(OPENED, audit_id=f"id-{number}"))
+    assert len(table) == 2
+    assert len(held(table, timedelta(hours=1))) == 3
+    assert table.add(replace(OPENED, space_name="team-b", audit_id="id-b")) is not None
+    machines = replace(OPENED, space_name="team-c", user="")
+    for number in range(9):
+        table.add(replace(machines, audit_id=f"id-{number}"))
+    assert table.open_in("team-c", START, lambda *_: False) == ()
+
+
+def test_an_end_is_remembered_as_long_as_its_opening_may_come_and_no_longer() -> None:
+    """Log windows that poll would fill the table."""
+    table = StreamTable(bound=BOUND, closed_kept=timedelta(minutes=10))
+    table.add(ENDED)
+    table.expire(START + timedelta(minutes=69))
+    assert len(table) == 1
+    table.expire(START + timedelta(minutes=70))
+    assert len(table) == 0
+    table.add(OPENED)
+    table.expire(START + timedelta(minutes=70))
+    assert held(table, timedelta(hours=2)) == ["id-1"]
+
+
+def surely_open(table: StreamTable, **more: Any) -> dict[str, int]:
+    asked = {"since": START - BOUND, "began_by": START, "open_until": START + SECOND, **more}
+    return dict(table.open_at("one", pod_is_gone=lambda _, pod: pod == "gone", **asked))
+
+
+@pytest.mark.fault(10)
+def test_only_what_was_surely_open_at_a_reading_is_taken_for_known() -> None:
+    table = StreamTable(bound=BOUND)
+    table.add(OPENED)
+    assert surely_open(table) == {"pods/exec": 1}
+    assert surely_open(table, since=START + SECOND) == {}, "of an earlier process"
+    assert surely_open(table, began_by=START - SECOND) == {}, "opened after the reading"
+    table.add(ENDED)
+    assert surely_open(table) == {"pods/exec": 1}
+    assert surely_open(table, open_until=START + timedelta(hours=2)) == {}, "ended before it"
+    table.add(replace(OPENED, audit_id="id-2", target="gone"))
+    assert surely_open(table, open_until=START + timedelta(hours=1)) == {"pods/exec": 1}
+    table.add(replace(OPENED, audit_id="id-3", user="", resource="pods/log"))
+    assert surely_open(table) == {"pods/exec": 2, "pods/log": 1}
 
 
 def test_streams_beyond_their_bound_make_room() -> None:

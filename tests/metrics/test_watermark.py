@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
+from metrics.core.unheard import Unheard
 from metrics.core.watermark import (
     Blindness,
     CanaryReturn,
@@ -22,6 +24,7 @@ from metrics.core.watermark import (
     loss_read,
     settle,
     sink_died,
+    trusted_until,
 )
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
@@ -198,3 +201,14 @@ def test_a_shed_batch_is_a_gap_to_its_arrival() -> None:
 def test_a_state_survives_being_written_down() -> None:
     sight, _ = canary_returned(seeing(), canary(100, 101), at(101), LIMITS)
     assert msgspec.json.decode(msgspec.json.encode(sight), type=ServerSight) == sight
+
+
+@pytest.mark.fault(10)
+def test_nothing_is_trusted_beyond_a_gap_until_its_streams_are_counted() -> None:
+    counted = ServerSight(watermark=at(100), gap_end=at(50), unheard=Unheard(compared_at=at(50)))
+    assert trusted_until(counted) == at(100)
+    waiting = replace(counted, unheard=Unheard(compared_at=at(49)))
+    assert trusted_until(waiting) == at(50)
+    assert trusted_until(replace(waiting, watermark=at(40))) == at(40)
+    assert trusted_until(replace(waiting, gap_end=None)) == at(100)
+    assert trusted_until(replace(counted, unheard=Unheard())) == at(50)
