@@ -235,10 +235,9 @@ class Daemon:
             return objects is not None and tenant_of(objects.namespace) is not None
 
         def pod_is_gone(space: str, pod: str) -> bool:
-            objects = inventory.space(space)
-            if not inventory.synced or objects is None:
+            if not inventory.synced or inventory.space(space) is None:
                 return False
-            return all(p.metadata.name != pod for p in objects.pods)
+            return not inventory.has_pod(space, pod)
 
         api_signal = ApiSignal(
             ApiSignalSettings(

@@ -23,7 +23,7 @@ from sleeper.core.names import FIELD_MANAGER
 from sleeper.errors import ConfigError
 from sleeper.kube.backoff import Backoff
 from sleeper.kube.credentials import Credentials, FixedCredentials
-from sleeper.kube.errors import Throttled, Unauthorized, Unavailable, Undecodable
+from sleeper.kube.errors import KubeTimeout, Throttled, Unauthorized, Unavailable, Undecodable
 from sleeper.kube.transport import (
     JSON,
     JSON_PATCH,
@@ -40,6 +40,12 @@ READ_DEADLINE_FACTOR: Final = 3
 _FIRST_RETRY_SECONDS: Final = 0.2
 _SLOWEST_RETRY_SECONDS: Final = 5.0
 _SHORTEST_ATTEMPT_SECONDS: Final = 0.05
+
+_SMALLEST_PAGE: Final = 8
+"""Objects; at most 1.5 MB each."""
+
+_PAGES_BEFORE_LARGER: Final = 8
+"""After one that did not come: so many in time, and the next is twice as large."""
 
 Params = Mapping[str, str]
 
@@ -174,12 +180,30 @@ class KubeClient:
     ) -> AsyncGenerator[bytes]:
         """Bodies of the pages of one list, all at one resource version.
 
+        A page that does not come in time is asked for again in smaller pieces: whoever may create
+        objects can make them so large that a page of the usual size never comes.
+
         Raises:
             Gone: the list took longer than the server keeps that version; begin again.
         """
         query = {**(params or {}), "limit": str(page_size)}
+        size, in_time = page_size, 0
         while True:
-            body = await self.get(path, params=query)
+            query["limit"] = str(size)
+            try:
+                body = await self.get(
+                    path,
+                    params=query,
+                    timeout_seconds=self._request_timeout if size > _SMALLEST_PAGE else None,
+                )
+            except KubeTimeout:
+                if size <= _SMALLEST_PAGE:
+                    raise
+                size, in_time = max(_SMALLEST_PAGE, size // 4), 0
+                continue
+            in_time += 1
+            if size < page_size and in_time == _PAGES_BEFORE_LARGER:
+                size, in_time = min(page_size, 2 * size), 0
             yield body
             try:
                 token = _PAGE.decode(body).metadata.continue_

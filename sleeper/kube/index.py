@@ -106,6 +106,10 @@ class NamespaceIndex:
         self.touch(meta.namespace)
         return before
 
+    def has_object(self, source: str, namespace: str, name: str) -> bool:
+        """Whether the object is known."""
+        return name in self._objects.get(namespace, {}).get(source, {})
+
     def all_objects(self, source: str) -> list[KubeObject]:
         """Every object of one source."""
         return [

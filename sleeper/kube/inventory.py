@@ -138,6 +138,10 @@ class Inventory:
         """All objects of a namespace at this moment; None if there is no such namespace."""
         return self._index.space(name)
 
+    def has_pod(self, namespace: str, name: str) -> bool:
+        """Whether there is a Pod of this name; asked of each open stream with each look."""
+        return self._index.has_object(PODS.resource, namespace, name)
+
     def by_uid(self, uid: str) -> Namespace | None:
         """The namespace with this uid."""
         return self._index.by_uid(uid)

@@ -212,6 +212,36 @@ async def test_a_list_is_read_page_by_page(server: ScriptedServer, client: KubeC
     }
 
 
+@pytest.mark.fault(15)
+async def test_a_page_that_never_comes_is_asked_for_in_smaller_pieces(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def slow_for_large_pages(request: web.Request) -> web.StreamResponse:
+        begin, limit = request.query.get("continue", "0"), int(request.query["limit"])
+        asked.append((begin, limit))
+        if int(begin) < 100 and limit > 40:
+            return await hang(request)
+        end = int(begin) + limit
+        meta = {"continue": str(end)} if end < 2000 else {}
+        return web.json_response({"metadata": meta})
+
+    server.then(slow_for_large_pages)
+    pages = [body async for body in client.pages("/api/v1/pods")]
+    assert asked[:4] == [("0", 500), ("0", 125), ("0", 31), ("31", 31)]
+    assert len(pages) == len(asked) - 2
+    assert asked[-1][1] > 31, "the usual size comes back"
+
+
+async def test_a_list_of_which_not_even_a_small_page_comes_is_given_up(
+    server: ScriptedServer, client: KubeClient
+) -> None:
+    server.then(hang)
+    with pytest.raises(KubeTimeout):
+        await anext(client.pages("/api/v1/pods"))
+
+
 async def test_a_list_whose_next_page_is_no_longer_kept_is_gone(
     server: ScriptedServer, client: KubeClient
 ) -> None:

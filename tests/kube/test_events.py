@@ -20,6 +20,7 @@ from sleeper.kube.events import (
     SERIES_WINDOW_SECONDS,
     EventRecorder,
 )
+from sleeper.telemetry.clock import SystemClock
 from tests.kube.scripted import ScriptedServer, answer, refusal
 
 
@@ -140,7 +141,7 @@ async def test_a_series_whose_event_has_expired_begins_anew(
 
 
 @pytest.mark.fault(21)
-async def test_few_events_are_written_at_a_time(server: ScriptedServer, client: KubeClient) -> None:
+async def test_few_events_are_written_at_a_time(server: ScriptedServer) -> None:
     waiting = most = 0
 
     async def slow(_: web.Request) -> web.StreamResponse:
@@ -152,9 +153,11 @@ async def test_few_events_are_written_at_a_time(server: ScriptedServer, client: 
         return web.json_response({}, status=201)
 
     server.then(slow)
-    events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=NullRecorder())
-    async with asyncio.TaskGroup() as tasks:
+    patient = await KubeClient.connect_to(
+        server.url, clock=SystemClock(), user_agent="t", request_timeout_seconds=60
+    )
+    async with patient as client, asyncio.TaskGroup() as tasks:
+        events = EventRecorder(client, instance="t", clock=_Frozen(), recorder=NullRecorder())
         for number in range(BURST):
             tasks.create_task(tell(events, space=f"space-{number}"))
-    assert server.count("POST") == BURST
-    assert most <= MOST_WRITES
+    assert 1 < most <= MOST_WRITES

@@ -196,3 +196,13 @@ def test_the_youngest_of_several_default_classes_counts() -> None:
     before = len(told)
     store.put(klass("plain", "2026-03-01T00:00:00Z", default=False), T0)
     assert len(told) == before
+
+
+def test_a_pod_is_known_by_its_name_as_long_as_it_is_there() -> None:
+    world = World()
+    world.pods.put(pod("x", 1), T0)
+    assert world.index.has_object("pods", "a", "x")
+    assert not world.index.has_object("pods", "a", "y")
+    assert not world.index.has_object("pods", "b", "x")
+    world.pods.discard(pod("x", 1), T0)
+    assert not world.index.has_object("pods", "a", "x")
