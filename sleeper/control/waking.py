@@ -115,8 +115,11 @@ class WakeLook:
 
     def sent(self, patch: Patch, *, surely_refused: bool) -> None:
         """What was sent shows in the object itself; what it left to its owner is remembered."""
-        if patch.purpose is PatchPurpose.RELEASE and not surely_refused:
-            self.kept, self._untouched = patch.kept, True
+        if surely_refused:
+            return
+        self.kept += tuple(sentence for sentence in patch.kept if sentence not in self.kept)
+        if patch.purpose is PatchPurpose.RELEASE:
+            self._untouched = True
 
     def can_do_without(self, purpose: PatchPurpose) -> bool:
         """Who denies the fence of an object that is up would deny the late sleep patch too."""
@@ -232,13 +235,15 @@ class Waking:
             record = await self._mark(record, came)
             patience = self._clock.monotonic() + self._settings.wave_patience_seconds
             await self._ready(record, results, until=min(deadline, patience))
-        results += await self._bring_back_copies(
+        came, told = await self._bring_back_copies(
             record.space_name,
             record.space_uid,
             record.epoch,
             of_epoch=None if reason in ASKED_FOR else record.epoch,
             replaced=results,
         )
+        results += came
+        kept += told
         missing = tuple(r for r in results if r.left and r.left.why in MUST_COME_BACK)
         if missing:
             message = some((*_sentences(missing), *kept), "; ")
@@ -261,7 +266,10 @@ class Waking:
 
     async def bring_back_copies(self, namespace: str, space_uid: str) -> tuple[Result, ...]:
         """Bring back what was made from the look of a sleeping object; somebody asks for it."""
-        return await self._bring_back_copies(namespace, space_uid, epoch=None)
+        results, kept = await self._bring_back_copies(namespace, space_uid, epoch=None)
+        for sentence in kept:
+            log.info("left_to_its_owner", space=namespace, detail=sentence)
+        return results
 
     async def _bring_back_copies(
         self,
@@ -271,7 +279,7 @@ class Waking:
         *,
         of_epoch: int | None = None,
         replaced: Iterable[Result] = (),
-    ) -> tuple[Result, ...]:
+    ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
         """Bring back what was made from the look of a sleeping object, by the note copied with it.
 
         Args:
@@ -302,7 +310,8 @@ class Waking:
             for ref, note in copies.items()
             if of_epoch is None or (note.space_uid, note.epoch) == (space_uid, of_epoch)
         ]
-        return await self._actuator.drive_all(namespace, looks)
+        results = await self._actuator.drive_all(namespace, looks)
+        return results, tuple(sentence for _, look in looks for sentence in look.kept)
 
     async def _copy_in_place_of(
         self, namespace: str, space_uid: str, ref: ObjectRef

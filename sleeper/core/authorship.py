@@ -81,6 +81,26 @@ def set_since(live: JsonObject, path: str, then: Witness, *, cautious: bool) -> 
     return None
 
 
+def set_since_creation(live: JsonObject, path: str, *, cautious: bool) -> str | None:
+    """Who gave a field of a copy its sleeping value after the copy was made, for people.
+
+    Whoever made it copied the value with everything else; only what was written later, in whole
+    seconds, is somebody's word.
+
+    Args:
+        live: an object that was made from the look of a sleeping one.
+        path: JSON pointer of the field.
+        cautious: any later write counts; for fields whose loss destroys data.
+    """
+    made_at = str(resolve(live, "/metadata/creationTimestamp"))
+    if cautious:
+        later = [(str(e.get("time") or ""), str(e.get("manager"))) for e in _foreign(live)]
+    else:
+        later = [(holder.time or "", holder.manager) for holder in owners_of(live, (path,))]
+    at, manager = max(later, default=("", ""))
+    return manager if at > made_at else None
+
+
 def _applied(live: JsonObject, pointers: Iterable[str]) -> dict[str, FieldValue]:
     raw = resolve(live, _LAST_APPLIED)
     if not isinstance(raw, str):

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sleeper.core import jsonpatch
-from sleeper.core.authorship import set_since, witness
+from sleeper.core.authorship import set_since, set_since_creation, witness
 from sleeper.core.jsonpatch import JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
 from sleeper.core.names import FIELD_MANAGER, RESTORE
@@ -119,6 +119,13 @@ def adopt_step(live: JsonObject, *, ref: ObjectRef, space_uid: str, epoch: int) 
     if not isinstance(found, CopiedNote):
         return wake_step(live, ref=ref, entry=None, space_uid=space_uid, epoch=epoch)
     turned = _asleep_fields(live, kind, found.note.fields)
+    kept = {
+        path: f"{who} wrote it meanwhile"
+        for path in turned
+        if (who := set_since_creation(live, path, cautious=_is_cautious(kind, path))) is not None
+    }
+    for path in kept:
+        del turned[path]
     note = RestoreNote(
         space_uid=space_uid,
         epoch=epoch,
@@ -129,7 +136,11 @@ def adopt_step(live: JsonObject, *, ref: ObjectRef, space_uid: str, epoch: int) 
     before = [jsonpatch.test("/metadata/uid", ref.uid)]
     before += [jsonpatch.test(path, current) for path, (current, _) in turned.items()]
     note_before, note_change = note_ops(live, note)
-    return Patch(purpose=PatchPurpose.ADOPT, ops=(*before, *note_before, *note_change))
+    return Patch(
+        purpose=PatchPurpose.ADOPT,
+        ops=(*before, *note_before, *note_change),
+        kept=_sentences(live, ref, found.note, kept),
+    )
 
 
 def owner_wake(objects: SpaceObjects, record: SleepRecord) -> tuple[Reason, str] | None:
@@ -281,12 +292,18 @@ def _undo(
             change.append(put(path, current=current, wanted=original))
         return Patch(purpose=PatchPurpose.RESTORE, ops=(*before, *change))
     ops = (*own_note(live), jsonpatch.remove(NOTE_POINTER), *disown_ops(live, note.owners))
-    sentences = tuple(
+    return Patch(purpose=PatchPurpose.RELEASE, ops=ops, kept=_sentences(live, ref, note, kept))
+
+
+def _sentences(
+    live: JsonObject, ref: ObjectRef, note: RestoreNote, kept: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What is left at its sleeping value, by pointer and reason, for people."""
+    return tuple(
         f"{ref.kind}/{ref.name} keeps {path.rsplit('/', 1)[-1]} {resolve(live, path)} "
         f"(it was {note.fields[path]}): {why}"
         for path, why in kept.items()
     )
-    return Patch(purpose=PatchPurpose.RELEASE, ops=ops, kept=sentences)
 
 
 def _whose(

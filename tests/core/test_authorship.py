@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleeper.core.authorship import Witness, set_since, witness
+from sleeper.core.authorship import Witness, set_since, set_since_creation, witness
 
 REPLICAS = "/spec/replicas"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -86,3 +86,28 @@ def test_nothing_that_stands_in_the_annotation_breaks_the_reader(
 ) -> None:
     now = live(applied=applied)
     assert set_since(now, REPLICAS, witness(now, [REPLICAS]), cautious=cautious) is None
+
+
+MADE_AT = "2026-11-21T02:00:00Z"
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize(
+    ("entries", "who", "cautious"),
+    [
+        ([entry("kubectl-create", holds=True, time=MADE_AT)], None, None),
+        ([entry("velero", holds=True, time=MADE_AT), entry("label", time=AFTER)], None, "label"),
+        (
+            [entry("velero", holds=True, time=MADE_AT), entry("kubectl", holds=True, time=AFTER)],
+            "kubectl",
+            "kubectl",
+        ),
+    ],
+)
+def test_of_a_copy_only_what_was_written_after_it_was_made_is_its_owners_word(
+    entries: Any, who: str | None, cautious: str | None
+) -> None:
+    copy = live(*entries)
+    copy["metadata"]["creationTimestamp"] = MADE_AT
+    assert set_since_creation(copy, REPLICAS, cautious=False) == who
+    assert set_since_creation(copy, REPLICAS, cautious=True) == cautious
