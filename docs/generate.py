@@ -3,8 +3,11 @@
 The pages on metrics and on the SleepRecord are made where those are declared.
 """
 
+import ast
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +27,8 @@ from sleeper.core.reasons import MEANING as REASON_MEANING
 from sleeper.kube.crd import reference as sleeprecord_reference
 
 REFERENCE: Final = Path(__file__).parent / "reference"
+FAULTS: Final = Path(__file__).parent / "faults.toml"
+ROOT: Final = Path(__file__).parents[1]
 
 
 def configuration() -> str:
@@ -198,6 +203,57 @@ def command_line() -> str:
     return _page(lines)
 
 
+def faults() -> str:
+    """``faults.md``: what was found and mended, and the tests that show it."""
+    lines = _head("Faults that were found and mended", "docs/faults.toml")
+    lines += [
+        (
+            "What sleeper lost, leaked or told wrongly when it was tried against public bug "
+            "reports, published applications and random walks on the real cluster. The tests "
+            "carry the number as a mark."
+        ),
+        "",
+        "| fault | what was | what is | tests |",
+        "|---|---|---|---|",
+    ]
+    shown = marked_tests()
+    for fault in tomllib.loads(FAULTS.read_text())["fault"]:
+        tests = ", ".join(f"`{test}`" for test in shown.get(fault["number"], ()))
+        lines.append(f"| {fault['number']} | {fault['was']} | {fault['now']} | {tests} |")
+    return _page(lines)
+
+
+def marked_tests() -> Mapping[int, Sequence[str]]:
+    """Number of a fault → the tests that carry it as a mark, in the order of their files."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name, number in _marks(ast.parse(path.read_text())):
+            found[number].append(f"{path.relative_to(ROOT)}::{name}")
+    return found
+
+
+def _marks(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names of tests with the numbers that they carry, by themselves or by their module."""
+    by_module = [
+        number
+        for node in module.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+        for number in _numbers(node)
+    ]
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+            "test"
+        ):
+            own = (number for mark in node.decorator_list for number in _numbers(mark))
+            yield from ((node.name, number) for number in sorted({*by_module, *own}))
+
+
+def _numbers(node: ast.AST) -> Iterator[int]:
+    for mark in ast.walk(node):
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
+            yield ast.literal_eval(mark.args[0])
+
+
 def _contexts(
     command: click.Command, name: str, parent: click.Context | None
 ) -> Iterator[click.Context]:
@@ -223,6 +279,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "cli.md": command_line,
     "configuration.md": configuration,
     "exit-codes.md": exit_codes,
+    "faults.md": faults,
     "local-data.md": local_data,
     "metrics.md": metrics_reference,
     "reasons.md": reasons,
