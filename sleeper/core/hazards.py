@@ -35,7 +35,7 @@ from sleeper.core.reasons import Reason
 from sleeper.core.record import SleepRecord
 from sleeper.core.restore import copied_notes
 from sleeper.core.snapshot import Hazard
-from sleeper.core.text import shortened, some
+from sleeper.core.text import MOST_NAMED, shortened, some
 from sleeper.core.workloads import KINDS
 
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
@@ -46,9 +46,6 @@ _FINISHED_JOBS: Final = frozenset({"Complete", "Failed"})
 
 _MOST_LEVELS: Final = 8
 """So far up the owners of an object are followed for a piece of advice."""
-
-_MOST_NAMED: Final = 5
-"""Of what sleeping empties so many are named in a notice; an Event is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +406,7 @@ def _local_data(scene: _Scene) -> Iterator[Hazard]:
             holds = _wish(workload, scene.local_data) is LocalData.KEEP
             what = (
                 f"{_name(workload)} keeps the data of container {lost.container} "
-                f"({shortened(lost.image)}) in {lost.directory}, on {lost.held_by}"
+                f"({lost.image}) in {lost.directory}, on {lost.held_by}"
             )
             cure = (
                 f"sleeping would lose it. Mount a claim there, or let it go with {LOCAL_DATA}: "
@@ -482,8 +479,7 @@ def emptied(hazards: Iterable[Hazard]) -> str | None:
     named = [hazard.empties for hazard in hazards if hazard.empties and not hazard.holds]
     if not named:
         return None
-    more = [] if len(named) <= _MOST_NAMED else [f"{len(named) - _MOST_NAMED} more"]
-    return "sleeping empties " + "; ".join((*named[:_MOST_NAMED], *more))
+    return f"sleeping empties {some(named, '; ')}"
 
 
 def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:
@@ -497,8 +493,7 @@ def _workloads(scene: _Scene) -> tuple[Deployment | StatefulSet, ...]:
 
 def _exclude(*names: str) -> str:
     """The annotation by which a sleep leaves these objects, and what they own, running."""
-    more = [] if len(names) <= _MOST_NAMED else [f"{len(names) - _MOST_NAMED} more"]
-    return f'{EXCLUDE}: "true" on {" and ".join((*names[:_MOST_NAMED], *more))}'
+    return f'{EXCLUDE}: "true" on {some(names, " and ")}'
 
 
 def _spared_by(scene: _Scene, pod: Pod) -> tuple[str, ...]:
@@ -507,7 +502,7 @@ def _spared_by(scene: _Scene, pod: Pod) -> tuple[str, ...]:
         return tuple(map(_name, workloads))
     here: KubeObject = pod
     for _ in range(_MOST_LEVELS):
-        known = (scene.owners.get(owner.uid) for owner in here.metadata.owners()[:_MOST_NAMED])
+        known = (scene.owners.get(owner.uid) for owner in here.metadata.owners()[:MOST_NAMED])
         above = next((one for one in known if one is not None), None)
         if above is None:
             break

@@ -18,11 +18,16 @@ from typing import Final
 
 from sleeper.core.databases import TELLING, Database, database_of
 from sleeper.core.pods import Container, Fate, Volume
+from sleeper.core.text import shortened, some
 
 HOSTNAME: Final = "kubernetes.io/hostname"
 """Node selector that brings a Pod back to its node."""
 
+LONGEST_HELD_BY: Final = 300
+"""Characters of what holds data that are kept."""
+
 _SOMEWHERE: Final = "its data directory"
+_LAYER: Final = "the container's own layer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,10 @@ def _perishable(container: Container, fates: Mapping[str, Fate]) -> Perishable |
         return None
     directory, held_by = found
     return Perishable(
-        container=container.name, image=container.image, directory=directory, held_by=held_by
+        container=container.name,
+        image=shortened(container.image),
+        directory=shortened(directory),
+        held_by=shortened(held_by, LONGEST_HELD_BY),
     )
 
 
@@ -122,7 +130,7 @@ def _told_by_image(
         # Where it is cannot be read. With nothing that outlives the Pod it is lost for sure.
         if any(mount.fate is Fate.STAYS for mount in mounts):
             return None
-        held_by = ", ".join(mount.held_by for mount in mounts) or "the container's own layer"
+        held_by = some([mount.held_by for mount in mounts]) or _LAYER
         return _SOMEWHERE, held_by
     lost = [(path, by) for path in known or database.directories if (by := _lost(path, mounts))]
     all_used = bool(known) or database.all_used
@@ -130,9 +138,6 @@ def _told_by_image(
         return None
     # The one that is mounted from somewhere is the one that is used.
     return next((one for one in lost if one[1] != _LAYER), lost[0])
-
-
-_LAYER: Final = "the container's own layer"
 
 
 def _lost(directory: str, mounts: tuple[_Mount, ...]) -> str | None:

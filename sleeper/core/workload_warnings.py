@@ -129,12 +129,12 @@ def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
     controller copies there what stands on the Deployment.
     """
     written = [
-        (obj, key, obj.metadata.annotations[key])
-        for group, keys in ((objects.replica_sets, (names.EXCLUDE,)), (objects.pods, _BELOW))
+        (obj, key, annotations[key])
+        for group, keys in ((objects.replica_sets, _EXCLUDE), (objects.pods, _BELOW))
         for obj in group
-        if obj.metadata.annotations
-        for key in keys
-        if key in obj.metadata.annotations and (key != names.EXCLUDE or is_excluded(obj))
+        if (annotations := obj.metadata.annotations)
+        for key in sorted(annotations.keys() & keys)
+        if key != names.EXCLUDE or is_excluded(obj)
     ]
     if not written:
         return
@@ -159,7 +159,8 @@ def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
         yield PolicyNote(key=key, value=shortened(value), advice=f"on {name} {advice}", on=name)
 
 
-_BELOW: Final = tuple(spec.key for spec in names.ANNOTATIONS if not spec.by_us)
+_EXCLUDE: Final = frozenset({names.EXCLUDE})
+_BELOW: Final = frozenset(spec.key for spec in names.ANNOTATIONS if not spec.by_us)
 
 
 def _warning(kind: type[KubeObject], key: str, value: str, target: Target) -> PolicyNote | None:

@@ -130,7 +130,7 @@ async def test_sleep_and_wake_by_command_wait_until_it_is_done(
 
 
 async def test_what_cannot_be_brought_back_yet_holds_the_space_and_explain_says_so(
-    new_space: Callable[..., Any], daemon: Daemon
+    cluster: Cluster, new_space: Callable[..., Any], daemon: Daemon
 ) -> None:
     await daemon.sees()
     held: LiveSpace = await new_space()
@@ -161,7 +161,14 @@ async def test_what_cannot_be_brought_back_yet_holds_the_space_and_explain_says_
     await becomes(control, "Asleep", number=0)
     assert await held.power_state() == "Awake"
     assert (await held.annotations())["reason"] == "CronJob"
-    assert "CronJob/report" in json.dumps(await explained(daemon, held))
+    told = await explained(daemon, held)
+    assert "CronJob/report" in json.dumps(told)
+    (advice,) = told["would_change"]
+    assert advice == (
+        'CronJob/report suspended or gone, or sleeper.dev/exclude: "true" on CronJob/report'
+    )
+    wide = ("spaces", held.name, "-o", "wide", "--server", daemon.url)
+    assert "never (configuration)" in (await command(cluster, daemon, *wide)).stdout
 
 
 UNREADABLE = {

@@ -282,3 +282,10 @@ def test_nothing_in_a_pod_breaks_the_look_and_one_more_claim_never_loses_more(
     covered = {path: CLAIM if kind is EMPTY else kind for path, kind in volumes.items()}
     after = lost(image, covered, args=args)
     assert before is not None or after is None
+
+
+def test_what_is_found_is_told_shortly_however_long_it_is() -> None:
+    moved = [{"name": "PGDATA", "value": "/x" * 100_000}]
+    volumes = {f"/{'m' * 200}{number}": EMPTY for number in range(100)}
+    (found,) = spec(f"postgres:{'t' * 200}", volumes, env=moved).perishables
+    assert len(f"{found.image}{found.directory}{found.held_by}") < 500

@@ -168,9 +168,9 @@ def test_what_stands_in_a_pod_template_is_named_once_with_the_place_where_it_bel
     below = {"replica_sets": [thing("web-1", owner="Deployment/web")], "pods": pods}
     web = thing("web", annotations={"sleeper.dev/wave": "1"}, spec={"replicas": 1})
     assert said(space(deployments=[web], **below)) == [
-        "sleeper.dev/sleep-after: '8h' on Pod/web-1-0 has no effect; it belongs on the namespace",
         "sleeper.dev/local-data: 'disposable' on Pod/web-1-0 has no effect; it belongs on "
         "Deployment/web",
+        "sleeper.dev/sleep-after: '8h' on Pod/web-1-0 has no effect; it belongs on the namespace",
     ]
 
 
