@@ -371,6 +371,8 @@ class SpaceModel:
         if not noted:
             made.replicas = frozenset({replicas_of(live)})
             made.when_scaled = frozenset({when_scaled_of(live)} if will.when_scaled else ())
+        elif replicas_of(live):
+            self._doubts(made)
         elif will.tampered:
             made.replicas |= {replicas_of(live)}
             made.when_scaled |= frozenset({when_scaled_of(live)} if will.when_scaled else ())
