@@ -94,7 +94,7 @@ class FlightDeck(Protocol):
         ...
 
     def has_copies(self, space_name: str) -> bool:
-        """Whether a workload at zero carries the note of a sleeping one from which it was made."""
+        """Whether a workload carries the note of a sleeping one from which it was made."""
         ...
 
     async def bring_back_copies(self, space_name: str) -> bool:

@@ -145,9 +145,9 @@ class Flights:
         return result
 
     def has_copies(self, space_name: str) -> bool:
-        """Whether a workload at zero carries the note of a sleeping one from which it was made."""
+        """Whether a workload carries the note of a sleeping one from which it was made."""
         objects = self._spaces.space(space_name)
-        return objects is not None and bool(copied_notes(objects))
+        return objects is not None and bool(copied_notes(objects, running=True))
 
     async def bring_back_copies(self, space_name: str) -> bool:
         """Bring back what was made from sleeping workloads; whether all of it is back."""

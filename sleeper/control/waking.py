@@ -293,7 +293,7 @@ class Waking:
         copies: dict[ObjectRef, RestoreNote] = {}
         objects = self._spaces.space(namespace)
         if objects is not None:
-            copies.update((ref, copy.note) for ref, copy in copied_notes(objects))
+            copies.update((ref, copy.note) for ref, copy in copied_notes(objects, running=True))
         for result in replaced:
             if result.left is not None and result.left.why is WhyLeft.REPLACED:
                 copies.update(await self._copy_in_place_of(namespace, space_uid, result.ref))

@@ -85,7 +85,8 @@ def set_since_creation(live: JsonObject, path: str, *, cautious: bool) -> str | 
     """Who gave a field of a copy its sleeping value after the copy was made, for people.
 
     Whoever made it copied the value with everything else; only what was written later, in whole
-    seconds, is somebody's word.
+    seconds, is somebody's word. Where it has to be cautious, so is what another manager wrote in
+    that second.
 
     Args:
         live: an object that was made from the look of a sleeping one.
@@ -98,7 +99,8 @@ def set_since_creation(live: JsonObject, path: str, *, cautious: bool) -> str | 
     else:
         later = [(holder.time or "", holder.manager) for holder in owners_of(live, (path,))]
     at, manager = max(later, default=("", ""))
-    return manager if at > made_at else None
+    others = cautious and len({name for _, name in later}) > 1
+    return manager if at > made_at or others else None
 
 
 def _applied(live: JsonObject, pointers: Iterable[str]) -> dict[str, FieldValue]:

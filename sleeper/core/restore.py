@@ -124,6 +124,10 @@ def adopt_step(live: JsonObject, *, ref: ObjectRef, space_uid: str, epoch: int) 
         for path in turned
         if (who := set_since_creation(live, path, cautious=_is_cautious(kind, path))) is not None
     }
+    if kind.replicas.pointer not in turned:
+        # A guard goes back only together with replicas: what runs, runs as its owner wants it.
+        guards = turned.keys() & {guard.pointer for guard in kind.guards}
+        kept |= dict.fromkeys(guards - kept.keys(), "its replicas are its owner's")
     for path in kept:
         del turned[path]
     note = RestoreNote(
@@ -178,17 +182,23 @@ def notes_in(objects: SpaceObjects) -> tuple[tuple[ObjectRef, RestoreNote], ...]
     return tuple((ref, note) for _, ref, note in _notes(objects) if isinstance(note, RestoreNote))
 
 
-def copied_notes(objects: SpaceObjects) -> tuple[tuple[ObjectRef, CopiedNote], ...]:
+def copied_notes(
+    objects: SpaceObjects, *, running: bool = False
+) -> tuple[tuple[ObjectRef, CopiedNote], ...]:
     """The notes that were written for another object, on workloads at zero that nobody manages.
 
     Where another controller manages the workload, it copied the annotation; its replicas are that
     controller's.
+
+    Args:
+        objects: of the Space.
+        running: also on workloads that run: there the note is only a trace of ours.
     """
     return tuple(
         (ref, note)
         for obj, ref, note in _notes(objects)
         if isinstance(note, CopiedNote)
-        and KINDS[ref.kind].is_at_zero(as_json(obj))
+        and (running or KINDS[ref.kind].is_at_zero(as_json(obj)))
         and not obj.metadata.owner_references
     )
 

@@ -15,8 +15,16 @@ from sleeper.core.objects import Deployment, Namespace, SpaceObjects, StatefulSe
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
-from sleeper.core.restore import forged_notes, late_notes, owner_wake, wake_step
+from sleeper.core.restore import (
+    adopt_step,
+    copied_notes,
+    forged_notes,
+    late_notes,
+    owner_wake,
+    wake_step,
+)
 from sleeper.core.steps import Patch, Settled, Step
+from tests.support.modelapi import apply_patch
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -161,3 +169,90 @@ def test_what_is_marked_as_brought_back_is_its_owners_though_nothing_else_tells_
 
     assert isinstance(step(entry), Patch), "nobody holds it: it is ours, and its note was stripped"
     assert step(replace(entry, back_at=5)) == Settled()
+
+
+COPY = ObjectRef(kind="StatefulSet", name="db", uid="copy")
+MADE = "2026-11-21T02:00:00Z"
+WHEN_SCALED = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled"
+
+
+def copied(replicas: int = 0, *, wrote: str | None = None, at: str = MADE) -> dict[str, Any]:
+    """A StatefulSet that was made from the look of a sleeping one."""
+    note = RestoreNote(
+        space_uid="space", epoch=4, uid="db", fields={"/spec/replicas": 2, WHEN_SCALED: "Delete"}
+    )
+    writers: list[tuple[str, str, dict[str, Any]]] = [("velero", MADE, {"f:replicas": {}})]
+    if wrote is not None:
+        writers.append((wrote, at, {"f:template": {}}))
+    return {
+        "metadata": {
+            "name": "db",
+            "uid": "copy",
+            "generation": 1,
+            "creationTimestamp": MADE,
+            "annotations": {RESTORE: encode_note(note)},
+            "managedFields": [
+                {
+                    "manager": manager,
+                    "operation": "Update",
+                    "apiVersion": "apps/v1",
+                    "time": time,
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:spec": fields},
+                }
+                for manager, time, fields in writers
+            ],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 10,
+            "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain"},
+        },
+    }
+
+
+def brought_back(live: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The copy when nothing is left to do, and what was said of it."""
+    said: list[str] = []
+    for _ in range(5):
+        step = adopt_step(live, ref=COPY, space_uid="elsewhere", epoch=7)
+        if not isinstance(step, Patch):
+            return live, said
+        said += step.kept
+        live = apply_patch(live, step.ops)
+    raise AssertionError("it does not settle")
+
+
+def test_a_copy_that_nobody_wrote_comes_back_as_the_original_was() -> None:
+    live, said = brought_back(copied())
+    assert live["spec"]["replicas"] == 2
+    assert live["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete"
+    assert RESTORE not in live["metadata"]["annotations"]
+    assert said == []
+
+
+@pytest.mark.parametrize(("wrote", "at"), [("kubectl", MADE), ("kubectl", "2026-11-21T02:00:01Z")])
+def test_a_copy_that_somebody_wrote_keeps_its_claims_and_that_is_told(wrote: str, at: str) -> None:
+    live, said = brought_back(copied(wrote=wrote, at=at))
+    assert live["spec"]["replicas"] == 2
+    assert live["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Retain"
+    assert RESTORE not in live["metadata"]["annotations"]
+    (sentence,) = said
+    assert sentence.startswith("StatefulSet/db keeps whenScaled Retain (it was Delete): ")
+    assert sentence.endswith(" wrote it meanwhile")
+
+
+def test_a_copy_that_runs_loses_our_trace_and_nothing_else() -> None:
+    before = copied(3)
+    live, said = brought_back(before)
+    assert live["spec"] == before["spec"]
+    assert RESTORE not in live["metadata"]["annotations"]
+    assert said == [
+        "StatefulSet/db keeps whenScaled Retain (it was Delete): its replicas are its owner's"
+    ]
+
+
+def test_a_copy_that_runs_waits_for_nobody_but_carries_a_trace_of_ours() -> None:
+    running = msgspec.convert(copied(3), StatefulSet)
+    assert copied_notes(space(stateful_sets=(running,))) == ()
+    assert [ref for ref, _ in copied_notes(space(stateful_sets=(running,)), running=True)] == [COPY]
