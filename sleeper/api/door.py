@@ -227,6 +227,11 @@ class Door:
             )
         except OSError:  # no TLS, or not in time
             self.forget(guest)
+        except Exception:  # noqa: BLE001 told below
+            # One connection that we cannot serve must not end the door, and the daemon with it.
+            _log.exception("not_connected", door=self._name)
+            self.forget(guest)
+            accepted.close()
 
     def _take_a_breath(self, error: OSError) -> None:
         """No connection can be had now: let the strangers go, and try again in a moment.

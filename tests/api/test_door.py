@@ -204,6 +204,26 @@ async def test_whoever_comes_from_where_known_senders_came_makes_room_last() -> 
                     assert all(map(is_inside, same))
 
 
+async def test_a_connection_that_cannot_be_served_does_not_end_the_door() -> None:
+    served: list[Held] = []
+
+    def welcome(guest: Guest) -> Held:
+        served.append(Held(guest))
+        if len(served) == 1:
+            raise RuntimeError("a fault of ours")
+        return served[-1]
+
+    with listening("127.0.0.1", 0, section="api") as listener:
+        port = listener.getsockname()[1]
+        door = Door(listener, name="api", welcome=welcome, places=PLACES, recorder=NullRecorder())
+        async with door.open():
+            with knock(port) as first, knock(port) as second:
+                await until_inside([first], 0)
+                await eventually(lambda: door.strangers == 1)
+                assert is_inside(second)
+            served[-1].guest.turn_out()
+
+
 class Poor(socket.socket):
     """A listener for which there is no descriptor, until there is one."""
 
