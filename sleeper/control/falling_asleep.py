@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
 
 import msgspec
 
@@ -27,7 +26,7 @@ from sleeper.control.waking import Waking
 from sleeper.core.jsonpatch import JsonObject
 from sleeper.core.names import POWER_STATE
 from sleeper.core.objects import Pod, SpaceObjects
-from sleeper.core.ownership import live_pods
+from sleeper.core.ownership import lasting_pods, live_pods
 from sleeper.core.plan import (
     Sleepable,
     entry_for,
@@ -42,6 +41,7 @@ from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, SleepRecord
 from sleeper.core.restore import notes_in
 from sleeper.core.steps import WhyLeft
+from sleeper.core.text import some
 from sleeper.core.verdict import Verdict
 from sleeper.kube.errors import (
     Conflict,
@@ -64,10 +64,6 @@ _UNDO_BECAUSE = {
     WhyLeft.EXCLUDED: Reason.EXCLUDED,
 }
 """Why an object that is left undoes the whole sleep. One that its owner deleted does not."""
-
-
-_MOST_NAMED: Final = 5
-"""Pods that a sentence names; of the others only the number is told."""
 
 
 class Sleep:
@@ -322,22 +318,11 @@ class Sleep:
         assert self._record is not None
         message = f"not asleep after {self._settings.sleep_deadline_seconds:g} s"
         objects = self._spaces.space(self._space.name)
-        names: list[str] = []
-        blamed: list[str] = []
-        for entry in self._record.entries:
-            workload = f"{entry.ref.kind}/{entry.ref.name}"
-            pods = () if objects is None else live_pods(objects, [entry.ref])
-            blamed += [workload] if pods else []
-            for pod in pods:
-                grace = pod.spec.termination_grace_period_seconds
-                allowed = "" if grace is None else f", which may take {grace} s"
-                names.append(f"Pod/{pod.metadata.name} of {workload}{allowed}")
-        if names:
-            shown = "; ".join(names[:_MOST_NAMED])
-            message += f", still there: {shown}"
-        if len(names) > _MOST_NAMED:
-            message += f"; and {len(names) - _MOST_NAMED} more"
-        return message, tuple(blamed)
+        refs = (entry.ref for entry in self._record.entries)
+        there = () if objects is None else lasting_pods(objects, refs)
+        if there:
+            message += f", still there: {some([_named(*found) for found in there], '; ')}"
+        return message, tuple(sorted({workload for _, workload in there}))
 
     async def _undo(
         self, reason: Reason, message: str, blamed: tuple[str, ...] = ()
@@ -388,6 +373,12 @@ class Sleep:
 def _entries(found: Iterable[tuple[Sleepable, JsonObject]]) -> tuple[Entry, ...]:
     entries = (entry_for(live, kind=item.kind, wave=item.wave) for item, live in found)
     return tuple(entry for entry in entries if entry is not None)
+
+
+def _named(pod: Pod, workload: str) -> str:
+    grace = pod.spec.termination_grace_period_seconds
+    allowed = "" if grace is None else f", which may take {grace} s to stop"
+    return f"Pod/{pod.metadata.name} of {workload}{allowed}"
 
 
 class _PodList(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from sleeper.core.owners import Owners
 from sleeper.core.reasons import Reason
 from sleeper.core.snapshot import Hazard
 from sleeper.core.space import tenant_of
+from sleeper.core.text import some
 
 ALIKE: Final = 3
 """So many sleeps in a row that failed for the same reason, at the same objects of the same Space,
@@ -99,7 +100,7 @@ def sure_to_fail(past: Failures, objects: SpaceObjects) -> Hazard | None:
     latest = "" if until is None else f", at the latest at {format_instant(until)}"
     return Hazard(
         reason=Reason.REPEATED_FAILURE,
-        subject=", ".join(sorted(past.objects)),
+        subject=some(sorted(past.objects)),
         message=(
             f"Its last {past.count} sleeps failed alike ({past.reason.value}: {past.how}); it is "
             "tried again when a workload, its size, or an annotation or label of ours on the "

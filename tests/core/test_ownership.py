@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sleeper.core.objects import Pod, ReplicaSet, SpaceObjects
-from sleeper.core.ownership import live_pods
+from sleeper.core.ownership import lasting_pods, live_pods
 from sleeper.core.record import ObjectRef
 from tests.core.test_restore import deployment, space
 
@@ -59,3 +59,14 @@ def test_a_pod_counts_while_it_is_or_may_be_one_of_a_sleeping_workload(
     pod: Pod, counts: bool
 ) -> None:
     assert bool(live_pods(scene(pod), [WEB, DATABASE])) is counts
+
+
+@pytest.mark.parametrize(
+    ("pod", "workload"),
+    [
+        (of("ReplicaSet", "web-1"), "Deployment/web"),
+        (of("ReplicaSet", "not-seen-yet"), "ReplicaSet/not-seen-yet"),
+    ],
+)
+def test_a_pod_that_lasts_is_named_with_its_workload(pod: Pod, workload: str) -> None:
+    assert lasting_pods(scene(pod), [WEB, DATABASE]) == ((pod, workload),)
