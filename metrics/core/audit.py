@@ -125,6 +125,8 @@ STREAMS: Final = frozenset(
 )
 """Long-running requests (other than watches): they emit ``ResponseStarted`` and hold while open."""
 
+_STREAMED: Final = frozenset(subresource for _, subresource in STREAMS)
+
 TERMINALS: Final = frozenset({"exec", "attach", "portforward"})
 """Streams that only a person opens; a discounted user agent does not discount them."""
 
@@ -295,12 +297,13 @@ class AuditRules:
         mattering: list[tuple[AuditEvent, ObjectRef, Reading]] = []
         actors = self._actors
         spaces: dict[str, bool] = {"": False}  # asking may be dear
+        streamed = _STREAMED
         for event in events:
             username = (event.impersonated_user or event.user).username
             actor, uncounted = actors.get(username) or self._know(username)
             ref = event.object_ref
             if uncounted is not None:
-                if ref is not None and ref.subresource and ref.namespace:
+                if ref is not None and ref.subresource in streamed and ref.namespace:
                     uncounted = self._only_counted(event, ref, uncounted)
                     if uncounted.matters:
                         mattering.append((event, ref, uncounted))
@@ -315,7 +318,7 @@ class AuditRules:
                 in_space = spaces[namespace] = is_space(namespace)
             if not in_space:
                 reading = _NOT_A_SPACE
-                if ref.subresource and namespace:
+                if ref.subresource in streamed and namespace:
                     seen = self._read_edge(event, ref, actor)
                     if seen.edge is not None:
                         reading = _edged(Fate.NOT_A_SPACE, None, seen.edge, holds=seen.holds)
