@@ -185,7 +185,7 @@ class StreamTable:
         open_until: datetime,
         pod_is_gone: PodIsGone,
     ) -> Counter[str]:
-        """Streams of an API server that were surely open in a stretch of time, by resource.
+        """Streams of an API server that were open over a stretch of time, by resource.
 
         Args:
             apiserver: which one.

@@ -17,8 +17,9 @@ may be older than the bound, or never end (a controller's, opened before the fir
 the bound is all that ends it.
 
 The comparison is made for the instant of a reading once the watermark has passed it, so that no
-event is still on its way. Known is only what was surely open then: who opens or ends within the
-clocks' uncertainty counts as excess, for one reading.
+event is still on its way. Whether what opens or ends within the clocks' uncertainty was counted
+cannot be told, so excess has two bounds: the upper one for what may be unheard, beyond what was
+surely open; the lower one for what was there before a gap, beyond all that may have been open.
 
 What this cannot tell: a stream that ended in a gap, unheard, and another of its kind that was
 opened in the same gap. The sum is the same.
@@ -41,6 +42,19 @@ MAX_COHORTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Of the streams that we know, how many of each kind were open at a reading.
+
+    Attributes:
+        surely: at the least.
+        maybe: at the most.
+    """
+
+    surely: Counts
+    maybe: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
     """Streams that may be open, and were opened before we heard.
 
@@ -59,7 +73,7 @@ class Unheard:
 
     Attributes:
         cohorts: oldest first.
-        excess: what it counted beyond what was known, at the last comparison.
+        excess: what it surely counted beyond what we know, at the last comparison.
         compared_at: the instant of that; None: it was never compared.
     """
 
@@ -89,7 +103,7 @@ def compared(
     before: Unheard,
     *,
     gauge: Counts,
-    known: Counts,
+    known: Known,
     at: datetime,
     gap_end: datetime | None,
     bound: timedelta,
@@ -99,34 +113,32 @@ def compared(
     Args:
         before: the state.
         gauge: what the API server counted at ``at``.
-        known: of the streams that we know, those that were surely open then.
+        known: of the streams that we know, those that were open then.
         at: the instant of the reading, behind the watermark and not before ``gap_end``.
         gap_end: end of the last gap.
         bound: how long a cohort holds.
     """
-    excess = {
-        kind: more for kind, count in gauge.items() if (more := count - known.get(kind, 0)) > 0
-    }
+    most_excess = _beyond(gauge, known.surely)
     cohorts = list(before.cohorts)
     if not is_compared(before, gap_end):
-        new = {
-            kind: more
-            for kind, count in excess.items()
-            if (more := count - before.excess.get(kind, 0)) > 0
-        }
-        cohorts.append(Cohort(opened_before=at, counts=new))
+        cohorts.append(Cohort(opened_before=at, counts=_beyond(most_excess, before.excess)))
     left: list[Cohort] = []
     for cohort in cohorts:
         counts = {
             kind: most
             for kind, count in cohort.counts.items()
-            if (most := min(count, excess.get(kind, 0))) > 0
+            if (most := min(count, most_excess.get(kind, 0))) > 0
         }
         if counts and at < plus(cohort.opened_before, bound):
             left.append(Cohort(opened_before=cohort.opened_before, counts=counts))
     while len(left) > MAX_COHORTS:
         left[:2] = [_both(*left[:2])]
-    return Unheard(cohorts=tuple(left), excess=excess, compared_at=at)
+    return Unheard(cohorts=tuple(left), excess=_beyond(gauge, known.maybe), compared_at=at)
+
+
+def _beyond(counts: Counts, less: Counts) -> dict[str, int]:
+    """What of each kind is more."""
+    return {kind: more for kind, n in counts.items() if (more := n - less.get(kind, 0)) > 0}
 
 
 def _both(older: Cohort, newer: Cohort) -> Cohort:

@@ -52,7 +52,7 @@ from enum import StrEnum
 from typing import Final
 
 from metrics.core.instants import plus
-from metrics.core.unheard import Counts, Unheard, compared, is_compared
+from metrics.core.unheard import Known, Unheard, compared, is_compared
 
 START_TIME_JITTER_SECONDS: Final = 1.5
 """The kernel's boot time, on which a process's start time rests, moves by a second when the clock
@@ -276,13 +276,13 @@ def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:
 
 
 def streams_compared(
-    sight: ServerSight, known: Callable[[LossReading], Counts], bound: timedelta
+    sight: ServerSight, known: Callable[[LossReading], Known], bound: timedelta
 ) -> ServerSight:
     """Compare what the API server counts with what we know, where no event is on its way any more.
 
     Args:
         sight: the state, settled.
-        known: of the streams that we know, those that were surely open at a reading.
+        known: of the streams that we know, those that were open at a reading.
         bound: how long what was not heard holds.
     """
     seen_until, gap_end = sight.watermark, sight.gap_end

@@ -30,7 +30,7 @@ from metrics.core.instants import from_epoch, plus
 from metrics.core.signals import OpenStream, SignalName, SignalView, UnheardStreams
 from metrics.core.steps import Step, TimeLine
 from metrics.core.streams import PodIsGone, StreamTable
-from metrics.core.unheard import Counts
+from metrics.core.unheard import Known
 from metrics.core.watermark import Blindness, LossReading, ServerSight, SightLimits
 from metrics.recorder import Recorder
 from sleeper.control.audit_flush import Advance, Arrivals, advance, store_pending
@@ -251,17 +251,29 @@ class ApiSignal:
                         holds_until=holds_until,
                     )
 
-    def _known_streams(self, apiserver: str, reading: LossReading) -> Counts:
-        """Streams that we know and that were surely open when an API server counted its own.
+    def _known_streams(self, apiserver: str, reading: LossReading) -> Known:
+        """Streams that we know and that were open when an API server counted its own.
 
-        Those of an earlier process of it ended with that, heard or not.
+        Those of an earlier process of it ended with that, heard or not. Events are dated at the
+        latest that their stamps allow, so both ends may have been a little earlier.
         """
-        return self._streams.open_at(
-            apiserver,
-            since=plus(from_epoch(reading.process_started), self._limits.max_clock_offset),
-            began_by=reading.sent_at,
-            open_until=plus(reading.received_at, self._limits.max_clock_step),
-            pod_is_gone=self._pod_is_gone,
+        began = from_epoch(reading.process_started)
+        offset, step = self._limits.max_clock_offset, self._limits.max_clock_step
+        return Known(
+            surely=self._streams.open_at(
+                apiserver,
+                since=plus(began, offset),
+                began_by=reading.sent_at,
+                open_until=plus(reading.received_at, step),
+                pod_is_gone=self._pod_is_gone,
+            ),
+            maybe=self._streams.open_at(
+                apiserver,
+                since=plus(began, -offset),
+                began_by=plus(reading.received_at, step),
+                open_until=reading.sent_at,
+                pod_is_gone=lambda *_: False,
+            ),
         )
 
     async def _flush_forever(self) -> None:

@@ -18,13 +18,13 @@ import msgspec
 from metrics import store
 from metrics.core import watermark
 from metrics.core.signals import SignalName
-from metrics.core.unheard import Counts
+from metrics.core.unheard import Known
 from metrics.core.watermark import Gap, GapReason, LossReading, ServerSight, SightLimits
 from sleeper.control.intake import Pending
 from sleeper.control.sink_session import Roll
 
-KnownStreams = Callable[[str, LossReading], Counts]
-"""By kind, of an API server."""
+KnownStreams = Callable[[str, LossReading], Known]
+"""Of an API server, at a reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Arrivals:
         readings: loss counters that were read, with their API server.
         stepped_from: where the wall clock would stand had it not been stepped; None: it was not.
         began_at: our first flush; None: this is it.
-        known_streams: of the streams that we know, those that were surely open at a reading.
+        known_streams: of the streams that we know, those that were open at a reading.
     """
 
     pending: Pending

@@ -172,6 +172,22 @@ async def test_streams_that_come_and_go_while_we_hear_hold_nobody_but_their_spac
         assert unheard(stage) == ()
 
 
+async def test_streams_that_come_and_go_excuse_none_that_is_opened_in_a_gap(
+    stage: Stage, clock: HandClock
+) -> None:
+    await stage.probe(times=9)
+    for number in range(12):
+        stage.receive(edge(stage, number, opens=True))
+        stage.server.open = {EXEC: 1}
+        await stage.probe()
+        clock.tick(-9)
+        stage.receive(edge(stage, number, opens=False))
+        clock.tick(9)
+    await lose_events(stage)
+    await stage.probe(times=12)
+    assert [held.count for held in unheard(stage)] == [1]
+
+
 async def test_what_the_audit_policy_keeps_from_us_holds_nobody_while_we_hear(
     stage: Stage,
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.core.unheard import MAX_COHORTS, Counts, Unheard, compared, is_compared
+from metrics.core.unheard import MAX_COHORTS, Counts, Known, Unheard, compared, is_compared
 
 pytestmark = pytest.mark.fault(10)
 
@@ -30,13 +30,16 @@ class Server:
         self.at += SECOND
         self.gap_end = self.at
 
-    def look(self, gauge: Counts, known: Counts | None = None) -> dict[str, int]:
+    def look(
+        self, gauge: Counts, known: Counts | None = None, *, maybe: Counts | None = None
+    ) -> dict[str, int]:
         """Compare; what may be open unheard, by kind."""
         self.at += 10 * SECOND
+        surely = known or {}
         self.unheard = compared(
             self.unheard,
             gauge=gauge,
-            known=known or {},
+            known=Known(surely=surely, maybe=surely if maybe is None else maybe),
             at=self.at,
             gap_end=self.gap_end,
             bound=BOUND,
@@ -79,6 +82,15 @@ def test_another_kind_does_not_make_up_for_one_that_is_missing() -> None:
     server.look({})
     server.gap()
     assert server.look({EXEC: 0, LOG: 1}, {EXEC: 1}) == {LOG: 1}
+
+
+def test_what_comes_and_goes_around_a_reading_excuses_nothing_that_a_gap_hides() -> None:
+    """Short logs that may have been counted before the gap, and a followed one that is after it."""
+    server = Server()
+    server.look({})
+    assert server.look({LOG: 2}, {}, maybe={LOG: 2}) == {}
+    server.gap()
+    assert server.look({LOG: 1}) == {LOG: 1}
 
 
 def test_a_stream_that_never_ends_holds_to_the_bound() -> None:
