@@ -161,7 +161,11 @@ async def test_what_sleeps_is_known_once_the_records_were_listed_or_are_not_serv
         known = tasks.create_task(store.known())
         await eventually(lambda: len(server.requests) >= 2, within=10)
         assert not known.done()
+        why = store.unknown_because()
+        assert why is not None
+        assert why.startswith("the sleep records are not listed yet (")
         async with asyncio.timeout(10):
             await known
+        assert store.unknown_because() is None
         assert len(server.requests) >= 3
         following.cancel()

@@ -14,6 +14,8 @@ from aiohttp import web
 from metrics.recorder import NullRecorder
 from sleeper.core.objects import Namespace
 from sleeper.kube.client import KubeClient
+from sleeper.kube.inventory import Inventory
+from sleeper.kube.kinds import NAMESPACES
 from sleeper.kube.watch import RELIST_SECONDS, WATCH_SECONDS, Reflector
 from sleeper.telemetry.clock import SystemClock
 from tests.kube.scripted import Handler, ScriptedServer, answer, hang, lines, refusal
@@ -237,3 +239,13 @@ async def test_an_object_that_cannot_be_read_keeps_it_from_being_in_sync(
     async with following(client) as (reflector, _, _store):
         await eventually(lambda: "list" in (reflector.unsynced_because() or ""))
         assert not reflector.synced
+
+
+@pytest.mark.fault(13)
+async def test_which_namespaces_there_are_is_said_to_be_unknown_until_they_were_listed(
+    client: KubeClient,
+) -> None:
+    inventory = Inventory(client, clock=SystemClock(), recorder=NullRecorder())
+    assert inventory.unknown_because() == "the namespaces are not listed yet"
+    inventory._reflectors[NAMESPACES.path].known.set()
+    assert inventory.unknown_because() is None
