@@ -27,8 +27,8 @@ pytestmark = pytest.mark.cluster
 SLEEP_WRITES = 8
 """Record; state; two patches for each of two objects; state; phase."""
 
-WAKE_WRITES = 8
-"""Phase; state; two patches for each of two objects; state; the record's deletion."""
+WAKE_WRITES = 9
+"""Phase; state; two patches for each of two objects; what is back; state; the record's deletion."""
 
 
 @pytest_asyncio.fixture
