@@ -276,3 +276,10 @@ async def test_the_read_api_answers_whoever_holds_connections_to_it() -> None:
                     session.get(f"http://127.0.0.1:{port}/livez") as answer,
                 ):
                     assert await answer.text() == "ok"
+
+
+async def test_a_stranger_who_begins_no_tls_is_given_up_in_time(site: Site) -> None:
+    limits = SinkLimits(patience=Patience(head=0.3))
+    async with running(site, Receiver(), limits=limits) as port:
+        with crowd(port, 3) as strangers:
+            await until_inside(strangers, 0)
