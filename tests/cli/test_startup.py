@@ -29,7 +29,7 @@ def sleeper(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
         env={"PATH": "/usr/bin:/bin", **environment},
     )
 
