@@ -267,6 +267,7 @@ class Owner:
     async def do_copy(self, of: str, name: str) -> None:
         """``kubectl get -o yaml``, another name, ``kubectl create``."""
         key = self._item(of).key
+        name = f"{of}-{name}"
         if (key[0], name) in self.model.wills:
             raise NotNowError("there is such a copy")
         live = copy.deepcopy(await self._live(key))

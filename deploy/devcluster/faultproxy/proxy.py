@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import ClientError, ClientResponse, ClientSession, web
@@ -195,7 +196,8 @@ def _end_to_end(headers: CIMultiDictProxy[str], *, without: str = "") -> CIMulti
 
 async def _kill(pid: int) -> None:
     """SIGKILL, and wait until the process runs no more, so that it can send nothing afterwards."""
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # whatever killed it before, it sends nothing
+        os.kill(pid, signal.SIGKILL)
     async with asyncio.timeout(DEATH_SECONDS):
         while _runs(pid):  # noqa: ASYNC110 not our child: nobody tells us
             await asyncio.sleep(0.005)
