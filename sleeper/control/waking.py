@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -64,8 +65,8 @@ class WakeLook:
         untouched: no sleep patch ever reached the object or can still reach it.
         wary: somebody may have set the safe value of a field without a trace.
         still_ours: asked of the API server before an object is fenced: whether the record is
-            there still. Another replica may have brought everything back since, and what the
-            object is now is its owner's.
+            there still, and the object not marked as back. Another replica may have brought it
+            back since, and what the object is now is its owner's.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class WakeLook:
         raise AssertionError(entry)
 
     async def may_send(self, patch: Patch) -> bool:
-        """Whether the record that a fence comes from is there still."""
+        """Whether the record that a fence comes from is there still, and owes the object."""
         if patch.purpose is not PatchPurpose.FENCE or self._still_ours is None:
             return True
         return await self._still_ours()
@@ -349,9 +350,11 @@ class Waking:
     ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
         """Results of one wave, and what was left to owners."""
 
-        async def still_ours() -> bool:
+        async def still_ours(uid: str) -> bool:
             found = await record_of(self._records, record.space_uid)
-            return found is not None and found.epoch == record.epoch
+            if found is None or found.epoch != record.epoch:
+                return False
+            return all(e.back_at is None for e in found.entries if e.ref.uid == uid)
 
         looks = [
             (
@@ -363,7 +366,7 @@ class Waking:
                     epoch=record.epoch,
                     untouched=entry.ref.uid in surely_unwritten,
                     wary=wary,
-                    still_ours=still_ours,
+                    still_ours=partial(still_ours, entry.ref.uid),
                 ),
             )
             for entry in wave

@@ -9,7 +9,7 @@ change in a request to its sender after all operations have been applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,15 +70,22 @@ def owners_of(live: JsonObject, pointers: Iterable[str]) -> tuple[FieldOwner, ..
     return tuple(found)
 
 
-def disown_ops(live: JsonObject, owners: Iterable[FieldOwner]) -> tuple[JsonOp, ...]:
-    """Operations after which our field manager owns nothing in ``live``; () if it owns nothing.
+def disown_ops(
+    live: JsonObject, owners: Iterable[FieldOwner], *, vacant: Collection[str] = ()
+) -> tuple[JsonOp, ...]:
+    """Operations after which our field manager owns nothing in ``live``; () if there are none.
 
     A field goes back to its former ``owners`` only while we hold it: one that somebody else has
     changed in the meantime is theirs.
+
+    Args:
+        live: the object.
+        owners: former holders.
+        vacant: fields that go back to them too, because nobody holds them.
     """
     entries = entries_of(live)
     ours = [i for i, entry in enumerate(entries) if entry.get("manager") == FIELD_MANAGER]
-    if not ours:
+    if not ours and not vacant:
         return ()
     preconditions = [
         test(pointer("metadata", "managedFields", i, "manager"), FIELD_MANAGER) for i in ours
@@ -86,7 +93,9 @@ def disown_ops(live: JsonObject, owners: Iterable[FieldOwner]) -> tuple[JsonOp, 
     additions: list[JsonOp] = []
     appended: list[JsonOp] = []
     for owner in owners:
-        held = [p for p in owner.pointers if any(_holds(entries[i], p) for i in ours)]
+        held = [
+            p for p in owner.pointers if p in vacant or any(_holds(entries[i], p) for i in ours)
+        ]
         if not held:
             continue
         index = next((i for i, entry in enumerate(entries) if _is(entry, owner)), None)

@@ -301,7 +301,10 @@ def _undo(
             before.append(jsonpatch.test(path, current))
             change.append(put(path, current=current, wanted=original))
         return Patch(purpose=PatchPurpose.RESTORE, ops=(*before, *change))
-    ops = (*own_note(live), jsonpatch.remove(NOTE_POINTER), *disown_ops(live, note.owners))
+    # Held again, what is left to its owner is nobody's stripped field for another replica's wake.
+    vacant = {path for path in kept if not owners_of(live, (path,))}
+    disown = disown_ops(live, note.owners, vacant=vacant)
+    ops = (*own_note(live), jsonpatch.remove(NOTE_POINTER), *disown)
     return Patch(purpose=PatchPurpose.RELEASE, ops=ops, kept=_sentences(live, ref, note, kept))
 
 

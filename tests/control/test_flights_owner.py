@@ -32,6 +32,7 @@ from tests.control.deck import (
 from tests.support.modelapi import ModelApi
 
 WHEN_SCALED = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 LATER = "2026-11-21T03:00:00Z"
 MOMENTS = pytest.mark.parametrize("moment", [before_effect, after_effect])
 
@@ -54,6 +55,36 @@ def assert_heard(api: ModelApi) -> None:
 
 def undisturbed(api: ModelApi) -> None:
     api.fault = lambda _name, write: write()
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("other", range(WAKE_WRITES))
+@pytest.mark.parametrize("number", range(WAKE_WRITES))
+async def test_a_second_wake_leaves_at_zero_what_the_first_one_left_there(
+    number: int, other: int
+) -> None:
+    """``replicas: 0`` by client-side apply while it sleeps: nobody holds the field by that."""
+    api = mixed_space()
+    await sleep_once(api)
+    web = api.objects["Deployment", "web"]["metadata"]
+    web["annotations"][LAST_APPLIED] = '{"spec":{"replicas":0}}'
+    web["generation"] += 1
+
+    def half_woken_elsewhere(write: Callable[[], Any]) -> Any:
+        strike(api, other, after_effect)
+        with ThreadPoolExecutor(1) as elsewhere:
+            waking = until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED))
+            elsewhere.submit(asyncio.run, waking).result()
+        undisturbed(api)
+        return write()
+
+    strike(api, number, half_woken_elsewhere)
+    await flights(api).wake(SPACE.uid, Reason.TOUCHED)
+    await settle(api, want=PowerState.AWAKE)
+    assert replicas(api) == {"web": 0, "off": 0, "db": 2}
+    web = api.objects["Deployment", "web"]["metadata"]
+    holders = [e["manager"] for e in web["managedFields"] if "f:replicas" in str(e["fieldsV1"])]
+    assert holders == ["kubectl"]
 
 
 @pytest.mark.fault(3)
