@@ -21,14 +21,17 @@ event is still on its way. Whether what opens or ends within the clocks' uncerta
 cannot be told, so excess has two bounds: the upper one for what may be unheard, beyond what was
 surely open; the lower one for what was there before a gap, beyond all that may have been open.
 
+A stream that ended in a gap, unheard, is still known as open. So many as are known beyond what is
+counted have ended; in later gaps they excuse nobody.
+
 What this cannot tell: a stream that ended in a gap, unheard, and another of its kind that was
-opened in the same gap. The sum is the same.
+opened in the same gap, or in an earlier one and is open still. The sum is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -61,10 +64,12 @@ class Cohort:
     Attributes:
         opened_before: none of them was opened later.
         counts: how many of each kind there are at most.
+        ended: how many of those that we know had surely ended before, unheard.
     """
 
     opened_before: datetime
     counts: dict[str, int]
+    ended: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +79,23 @@ class Unheard:
     Attributes:
         cohorts: oldest first.
         excess: what it surely counted beyond what we know, at the last comparison.
+        ended: what we surely knew beyond what it counted then.
         compared_at: the instant of that; None: it was never compared.
     """
 
     cohorts: tuple[Cohort, ...] = ()
     excess: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
     compared_at: datetime | None = None
 
     def set_back(self, at: datetime) -> Unheard:
         """The clock was set back: nothing was opened later than ``at``."""
         return Unheard(
             cohorts=tuple(
-                Cohort(opened_before=min(one.opened_before, at), counts=one.counts)
-                for one in self.cohorts
+                replace(one, opened_before=min(one.opened_before, at)) for one in self.cohorts
             ),
             excess=self.excess,
+            ended=self.ended,
             compared_at=None if self.compared_at is None else min(self.compared_at, at),
         )
 
@@ -118,22 +125,38 @@ def compared(
         gap_end: end of the last gap.
         bound: how long a cohort holds.
     """
-    most_excess = _beyond(gauge, known.surely)
     cohorts = list(before.cohorts)
     if not is_compared(before, gap_end):
-        cohorts.append(Cohort(opened_before=at, counts=_beyond(most_excess, before.excess)))
+        most = _most_excess(gauge, known.surely, before.ended)
+        counts = _beyond(most, before.excess)
+        cohorts.append(Cohort(opened_before=at, counts=counts, ended=before.ended))
     left: list[Cohort] = []
     for cohort in cohorts:
+        most = _most_excess(gauge, known.surely, cohort.ended)
         counts = {
-            kind: most
+            kind: still
             for kind, count in cohort.counts.items()
-            if (most := min(count, most_excess.get(kind, 0))) > 0
+            if (still := min(count, most.get(kind, 0))) > 0
         }
         if counts and at < plus(cohort.opened_before, bound):
-            left.append(Cohort(opened_before=cohort.opened_before, counts=counts))
+            left.append(replace(cohort, counts=counts))
     while len(left) > MAX_COHORTS:
         left[:2] = [_both(*left[:2])]
-    return Unheard(cohorts=tuple(left), excess=_beyond(gauge, known.maybe), compared_at=at)
+    return Unheard(
+        cohorts=tuple(left),
+        excess=_beyond(gauge, known.maybe),
+        ended=_beyond(known.surely, gauge),
+        compared_at=at,
+    )
+
+
+def _most_excess(gauge: Counts, known: Counts, ended: Counts) -> dict[str, int]:
+    """What may be unheard, where of the known so many had ended before."""
+    return {
+        kind: more
+        for kind, count in gauge.items()
+        if (more := min(count, count - known.get(kind, 0) + ended.get(kind, 0))) > 0
+    }
 
 
 def _beyond(counts: Counts, less: Counts) -> dict[str, int]:
@@ -142,8 +165,9 @@ def _beyond(counts: Counts, less: Counts) -> dict[str, int]:
 
 
 def _both(older: Cohort, newer: Cohort) -> Cohort:
-    kinds = older.counts | newer.counts
+    kinds, ended = older.counts | newer.counts, older.ended | newer.ended
     return Cohort(
         opened_before=newer.opened_before,
         counts={k: older.counts.get(k, 0) + newer.counts.get(k, 0) for k in kinds},
+        ended={k: max(older.ended.get(k, 0), newer.ended.get(k, 0)) for k in ended},
     )

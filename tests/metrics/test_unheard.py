@@ -103,6 +103,7 @@ def test_a_stream_that_never_ends_holds_to_the_bound() -> None:
     assert server.look({EXEC: 1}) == {}, "nor anew after another gap"
 
 
+counts_heard = st.integers(0, 2)
 counts = st.dictionaries(st.sampled_from([EXEC, LOG]), st.integers(0, 5))
 
 
@@ -121,7 +122,41 @@ def test_no_more_hold_than_are_counted_beyond_what_is_known(
             for kind, count in cohort.counts.items():
                 assert count > 0
                 if len(server.unheard.cohorts) < MAX_COHORTS:
-                    assert count <= gauge.get(kind, 0) - known.get(kind, 0)
+                    beyond = gauge.get(kind, 0) - known.get(kind, 0)
+                    assert count <= gauge.get(kind, 0)
+                    assert count <= beyond + cohort.ended.get(kind, 0)
+
+
+def test_a_stream_that_ended_unheard_excuses_none_in_a_later_gap() -> None:
+    """It stays known as open for hours: nothing told of its end."""
+    server = Server()
+    server.look({EXEC: 1}, {EXEC: 1})
+    server.gap()
+    assert server.look({EXEC: 0}, {EXEC: 1}) == {}, "it ended in the gap"
+    server.look({EXEC: 1}, {EXEC: 2})  # somebody else, heard
+    server.gap()
+    assert server.look({EXEC: 2}, {EXEC: 2}) == {EXEC: 1}
+    assert server.look({EXEC: 2}, {EXEC: 2}) == {EXEC: 1}
+    assert server.look({EXEC: 1}, {EXEC: 2}) == {}
+    server.gap()
+    assert server.look({EXEC: 1}, {EXEC: 2}) == {}
+
+
+@given(st.integers(0, 5), st.integers(0, 5), st.lists(st.tuples(st.integers(0, 3), counts_heard)))
+def test_however_many_ended_unheard_what_later_gaps_hide_holds(
+    known: int, ended: int, gaps: list[tuple[int, int]]
+) -> None:
+    """In one gap known streams end, in the next ones others are opened."""
+    server, alive, hidden = Server(), max(0, known - ended), 0
+    server.look({EXEC: known}, {EXEC: known})
+    server.gap()
+    server.look({EXEC: alive}, {EXEC: known})
+    for opened, heard in gaps:
+        known, alive = known + heard, alive + heard
+        assert server.look({EXEC: alive + hidden}, {EXEC: known}).get(EXEC, 0) == hidden
+        server.gap()
+        hidden += opened
+        assert server.look({EXEC: alive + hidden}, {EXEC: known}).get(EXEC, 0) == hidden
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=40))
