@@ -270,7 +270,9 @@ def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:
     """Keep a reading's open streams until they can be compared."""
     if reading.open is None:
         # As good as compared: nothing more will ever be told.
-        unheard = replace(sight.unheard, excess={}, compared_at=reading.received_at)
+        unheard = replace(
+            sight.unheard, excess={}, ended={}, compared_at=reading.received_at
+        )
         return replace(sight, uncompared=(), unheard=unheard)
     return replace(sight, uncompared=(*sight.uncompared, reading)[-MAX_UNCOMPARED:])
 
@@ -290,16 +292,17 @@ def streams_compared(
     if sight.blind_since is not None or seen_until is None:
         return sight
     unheard = sight.unheard
-    for reading in usable:
-        if reading.received_at <= seen_until and reading.open is not None:
-            unheard = compared(
-                unheard,
-                gauge=reading.open,
-                known=known(reading),
-                at=reading.received_at,
-                gap_end=gap_end,
-                bound=bound,
-            )
+    ready = [r for r in usable if r.received_at <= seen_until and r.open is not None]
+    # The latest alone: after a long lag hundreds are ready, and each look at what we know is dear.
+    for reading in ready[-1:]:
+        unheard = compared(
+            unheard,
+            gauge=reading.open or {},
+            known=known(reading),
+            at=reading.received_at,
+            gap_end=gap_end,
+            bound=bound,
+        )
     waiting = tuple(r for r in usable if r.received_at > seen_until)
     if waiting == sight.uncompared and unheard is sight.unheard:
         return sight

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from metrics.core.unheard import Unheard
+from metrics.core.unheard import Known, Unheard
 from metrics.core.watermark import (
     Blindness,
     CanaryReturn,
@@ -24,6 +24,7 @@ from metrics.core.watermark import (
     loss_read,
     settle,
     sink_died,
+    streams_compared,
     trusted_until,
 )
 
@@ -212,3 +213,24 @@ def test_nothing_is_trusted_beyond_a_gap_until_its_streams_are_counted() -> None
     assert trusted_until(replace(waiting, watermark=at(40))) == at(40)
     assert trusted_until(replace(waiting, gap_end=None)) == at(100)
     assert trusted_until(replace(counted, unheard=Unheard())) == at(50)
+
+
+@pytest.mark.fault(10)
+def test_after_a_long_lag_what_is_known_is_looked_at_once() -> None:
+    """Canaries were late for half an hour: hundreds of readings have waited for the watermark."""
+    sight = seeing()
+    for number in range(150):
+        sight, _ = loss_read(
+            sight, replace(reading(10 + number), open={"pods/exec": 1 + number}), LIMITS
+        )
+    sight = replace(sight, watermark=at(155))
+    asked: list[LossReading] = []
+
+    def known(one: LossReading) -> Known:
+        asked.append(one)
+        return Known(surely={}, maybe={})
+
+    sight = streams_compared(sight, known, timedelta(hours=4))
+    assert [one.sent_at for one in asked] == [at(154)]
+    assert [one.sent_at for one in sight.uncompared] == [at(155 + n) for n in range(5)]
+    assert sight.unheard.cohorts[0].counts == {"pods/exec": 145}
