@@ -87,6 +87,7 @@ class Blindness(StrEnum):
     CANARY_MISSING = "CanaryMissing"
     LOSS_COUNTER_UNREAD = "LossCounterUnread"
     CLOCK_OFFSET = "ClockOffset"
+    CLOCK_STEP = "ClockStep"
     UNKNOWN_SENDER = "UnknownSender"
     NO_APISERVER = "NoApiserver"
     NOT_STARTED = "NotStarted"
@@ -270,9 +271,7 @@ def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:
     """Keep a reading's open streams until they can be compared."""
     if reading.open is None:
         # As good as compared: nothing more will ever be told.
-        unheard = replace(
-            sight.unheard, excess={}, ended={}, compared_at=reading.received_at
-        )
+        unheard = replace(sight.unheard, excess={}, ended={}, compared_at=reading.received_at)
         return replace(sight, uncompared=(), unheard=unheard)
     return replace(sight, uncompared=(*sight.uncompared, reading)[-MAX_UNCOMPARED:])
 

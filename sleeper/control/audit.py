@@ -136,6 +136,7 @@ class ApiSignal:
         self._line = line
         line.subscribe(self._clock_stepped)
         self._stepped_from: datetime | None = None
+        self._of_this_line = True
         self._readings: list[tuple[str, LossReading]] = []
         self._sights: Mapping[str, ServerSight] = {}
         self._read_until: datetime | None = None
@@ -235,6 +236,7 @@ class ApiSignal:
             self._stepped_from = stepped_from or self._stepped_from
             raise
         self._others_ran = roll.others
+        self._of_this_line = self._stepped_from is None
         self._publish(moved, others, now)
 
     def _unheard(self, now: datetime) -> Iterator[UnheardStreams]:
@@ -310,6 +312,7 @@ class ApiSignal:
 
     def _clock_stepped(self, step: Step) -> None:
         self._stepped_from = max(step.expected, self._stepped_from or step.expected)
+        self._of_this_line = False
         self._read_until = None  # others have stored at instants of another time line
 
     # One flush
@@ -357,6 +360,9 @@ class ApiSignal:
             return Blindness.NO_APISERVER, "no API server is configured (api_signal.apiservers)"
         if not self._sights:
             return Blindness.NOT_STARTED, "nothing has been read from the database yet"
+        if not self._of_this_line:
+            # A watermark of the other time line may lie in the future, and so would the horizon.
+            return Blindness.CLOCK_STEP, "the wall clock was stepped a moment ago"
         for name, heard_at in self.intake.strange_senders.items():
             if now - heard_at <= STRANGER_HOLD:
                 return (

@@ -124,6 +124,11 @@ class TrafficSignal:
     def view(self, now: datetime) -> SignalView:
         """How far the provider has surely been seen."""
         blindness = self._blindness
+        if blindness is None and self._stepped:
+            # A watermark of the other time line may lie in the future, and so would the horizon.
+            blindness = Blindness(
+                reason="ClockStep", detail="the wall clock was stepped since the last reading"
+            )
         if blindness is None and self._read_at is not None:
             age = (now - self._read_at).total_seconds()
             if age > self._settings.stale_after_seconds:

@@ -122,6 +122,7 @@ class Stage:
     def __init__(self, database: Database, clock: HandClock, identity: str = "one") -> None:
         self.clock = clock
         self.server = PlayedApiServer(clock)
+        self.line = TimeLine(clock, limit=timedelta(seconds=2))
         self.signal = ApiSignal(
             ApiSignalSettings(
                 limits=SightLimits(
@@ -142,7 +143,7 @@ class Stage:
             is_space={"team-a", "team-b"}.__contains__,
             pod_is_gone=lambda *_: False,
             database=database,
-            line=TimeLine(clock, limit=timedelta(seconds=2)),
+            line=self.line,
             clock=clock,
             recorder=NullRecorder(),
         )

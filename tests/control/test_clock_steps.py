@@ -318,6 +318,18 @@ async def test_a_sink_that_died_before_the_clock_was_set_back_is_missed(
     assert not roll.others
 
 
+@pytest.mark.parametrize("by", [-HOUR, HOUR])
+async def test_nothing_is_seen_by_a_watermark_of_the_other_time_line(
+    stage: Stage, clock: HandClock, by: timedelta
+) -> None:
+    """It lies in the future, and the present would be taken for seen: whoever came is not known."""
+    clock.wall += by
+    stage.line.look()
+    assert stage.unknown() == Blindness.CLOCK_STEP
+    await stage.signal.flush()
+    assert stage.unknown() == Blindness.CANARY_MISSING
+
+
 async def test_the_signal_sees_again_soon_after_a_step(stage: Stage, clock: HandClock) -> None:
     for by in (-HOUR, HOUR):
         clock.tick(1)
@@ -341,6 +353,11 @@ async def test_a_visit_after_the_clock_was_set_back_outweighs_those_before(
     before = signal.activity("team-a")
     assert before is not None
     played.now_seconds, played.visited, played.set_back_seconds = 461.0, 450.0, 600.0
+    played.line.look()
+    seen = signal.view(played.now())
+    assert seen.watermark is not None
+    assert seen.watermark > played.now(), "it would be taken for the present"
+    assert seen.unknown_because == "ClockStep"
     await signal.poll()
     after = signal.activity("team-a")
     assert after is not None

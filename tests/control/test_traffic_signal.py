@@ -40,6 +40,9 @@ class Played:
     synced: bool = True
     set_back_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.line = TimeLine(self, limit=timedelta(seconds=2))
+
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.now_seconds)
 
@@ -86,7 +89,7 @@ async def replica(played: Played, database: Database) -> TrafficSignal:
         query=played,
         spaces=played,
         database=database,
-        line=TimeLine(played, limit=timedelta(seconds=2)),
+        line=played.line,
         clock=played,
         recorder=NullRecorder(),
         settings=TrafficSettings(
