@@ -116,7 +116,9 @@ async def _undo_notes(client: KubeClient, waking: Waking, say: Say) -> bool:
     complete = everything
     for name, notes in found.items():
         space_uid = namespaces[name].uid if name in namespaces else ""
-        results = await waking.undo_notes(name, space_uid, notes)
+        results, kept = await waking.undo_notes(name, space_uid, notes)
+        for sentence in kept:
+            say(f"{name}: {sentence}")
         for result in results:
             if result.left is None:
                 say(f"{name}: {result.ref.kind}/{result.ref.name}: brought back by its annotation")

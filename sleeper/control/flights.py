@@ -215,18 +215,19 @@ class Flights:
             return
         undone = []
         space_uid = objects.namespace.metadata.uid
-        for result in await self._waking.undo_notes(space_name, space_uid, late):
+        results, kept = await self._waking.undo_notes(space_name, space_uid, late)
+        for result in results:
             if result.left is None:
                 undone.append(f"{result.ref.kind}/{result.ref.name}")
             else:
                 log.warning("late_write_left", space=space_name, detail=result.left.message)
         if not undone:
             return
-        named = some(undone)
+        said = f"a write of a sleep that is over was found and undone: {some(undone)}"
         await self._events.record(
             regarding=objects.namespace,
             reason=Reason.LATE_WRITE.value,
-            note=f"a write of a sleep that is over landed late and was undone: {named}",
+            note=some((said, *kept), "; "),
             action="UndoLateWrite",
             type="Warning",
         )

@@ -335,10 +335,15 @@ class Waking:
         namespace: str,
         space_uid: str,
         notes: Iterable[tuple[ObjectRef, RestoreNote | CopiedNote]],
-    ) -> tuple[Result, ...]:
-        """Undo writes of sleeps that are over, and copies of them, by the notes that they carry."""
+    ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+        """Undo writes of sleeps that are over, and copies of them, by the notes that they carry.
+
+        Returns:
+            The results, and sentences on what was left to owners.
+        """
         looks = [(ref, _look_by(note, ref, space_uid)) for ref, note in notes]
-        return await self._actuator.drive_all(namespace, looks)
+        results = await self._actuator.drive_all(namespace, looks)
+        return results, tuple(sentence for _, look in looks for sentence in look.kept)
 
     async def _restore(
         self,

@@ -8,6 +8,8 @@ set while the object sleeps; a wake must not overrule that. The value alone cann
   back on waking only. Whoever holds one meanwhile has written it since.
 - **Client-side apply** writes nothing where the value is there already, but it keeps what it was
   given in an annotation. Whoever finds other words there than at the sleep knows of an apply.
+- **Our annotation beside the value**: whoever wrote both put a copy of the sleeping object back
+  (from a backup, a file that was read at night); its value is ours.
 - **Times of writes** tell that somebody wrote the object at all. For a field whose loss destroys
   data that is enough to leave it on the safe side.
 
@@ -24,14 +26,15 @@ from typing import Any, Final, TypeGuard
 import msgspec
 
 from sleeper.core.jsonpatch import ABSENT, JsonObject, pointer, resolve
-from sleeper.core.managed_fields import entries_of, owners_of
-from sleeper.core.names import FIELD_MANAGER
+from sleeper.core.managed_fields import FieldOwner, entries_of, owners_of
+from sleeper.core.names import FIELD_MANAGER, RESTORE
 from sleeper.core.record import FieldValue
 
 _LAST_APPLIED: Final = pointer(
     "metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"
 )
 
+_OUR_NOTE: Final = pointer("metadata", "annotations", RESTORE)
 
 _LONGEST_VALUE: Final = 100
 _LARGEST_VALUE: Final = (1 << 63) - 1
@@ -69,16 +72,26 @@ def set_since(live: JsonObject, path: str, then: Witness, *, cautious: bool) -> 
     Returns:
         A name such as ``kubectl``; None: nobody did, as far as anything tells.
     """
-    holders = owners_of(live, (path,))
+    holders = owners_of(live, (path,)) if cautious else speakers(live, path)
     if holders:
         return max(holders, key=lambda holder: holder.time or "").manager or "somebody"
     now = _applied(live, (path,)).get(path, ABSENT)
-    if now != then.applied.get(path, ABSENT) and (cautious or now == resolve(live, path)):
+    said = now == resolve(live, path) and resolve(_manifest(live), _OUR_NOTE) is ABSENT
+    if now != then.applied.get(path, ABSENT) and (cautious or said):
         return "kubectl apply"
     if cautious and _last_write(live) > then.written:
         latest = max(_foreign(live), key=lambda entry: entry.get("time") or "")
         return str(latest.get("manager") or "somebody")
     return None
+
+
+def speakers(live: JsonObject, path: str) -> tuple[FieldOwner, ...]:
+    """Who holds a field by a word of their own: not together with our annotation.
+
+    Who holds both wrote a copy of the object as it looked asleep.
+    """
+    holders = owners_of(live, (path, _OUR_NOTE))
+    return tuple(h for h in holders if path in h.pointers and _OUR_NOTE not in h.pointers)
 
 
 def set_since_creation(live: JsonObject, path: str, *, cautious: bool) -> str | None:
@@ -97,20 +110,25 @@ def set_since_creation(live: JsonObject, path: str, *, cautious: bool) -> str | 
     if cautious:
         later = [(str(e.get("time") or ""), str(e.get("manager"))) for e in _foreign(live)]
     else:
-        later = [(holder.time or "", holder.manager) for holder in owners_of(live, (path,))]
+        later = [(holder.time or "", holder.manager) for holder in speakers(live, path)]
     at, manager = max(later, default=("", ""))
     others = cautious and len({name for _, name in later}) > 1
     return manager if at > made_at or others else None
 
 
-def _applied(live: JsonObject, pointers: Iterable[str]) -> dict[str, FieldValue]:
+def _manifest(live: JsonObject) -> Any:
+    """What the last client-side apply was given; {} if that cannot be read."""
     raw = resolve(live, _LAST_APPLIED)
     if not isinstance(raw, str):
         return {}
     try:
-        manifest: Any = msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return {}
+
+
+def _applied(live: JsonObject, pointers: Iterable[str]) -> dict[str, FieldValue]:
+    manifest = _manifest(live)
     found = ((path, resolve(manifest, path)) for path in pointers)
     return {path: value for path, value in found if _can_be_meant(value)}
 

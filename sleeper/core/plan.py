@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sleeper.core import jsonpatch
-from sleeper.core.authorship import witness
+from sleeper.core.authorship import speakers, witness
 from sleeper.core.jsonpatch import ABSENT, JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import FieldOwner, disown_ops, owners_of
 from sleeper.core.names import EPOCH, WAVE
@@ -164,7 +164,7 @@ def sleep_step(
     generation = generation_of(live)
     kept: Mapping[str, FieldValue] = {}
     if not untouched:
-        kept = {path: v for path, v in entry.fields.items() if not owners_of(live, (path,))}
+        kept = {path: v for path, v in entry.fields.items() if not speakers(live, path)}
     fields = _originals(live, kind, kept=kept)
     if fields != entry.fields or (fields and generation != entry.slept_from):
         return Amend(entry=replace(entry, fields=fields, slept_from=generation))

@@ -114,7 +114,7 @@ MEANING: dict[Reason, str] = {
     Reason.VISITED: "Somebody visited it through the ingress when it was about to sleep.",
     Reason.OWNER_SCALED_UP: "A sleeping workload was scaled up by somebody else.",
     Reason.NEW_WORKLOAD: "A new workload appeared in a sleeping Space.",
-    Reason.LATE_WRITE: "A write of a sleep that is over landed late and is undone.",
+    Reason.LATE_WRITE: "A write of a sleep that is over came late, or was put back, and is undone.",
     Reason.BREAK_GLASS: "`sleeper wake --all`.",
     Reason.WRITE_DENIED: "A write was denied in the middle of a plan; everything is restored.",
     Reason.WRITE_FAILED: "The API server kept failing in the middle of a plan; it is restored.",

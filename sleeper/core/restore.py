@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sleeper.core import jsonpatch
-from sleeper.core.authorship import set_since, set_since_creation, witness
+from sleeper.core.authorship import set_since, set_since_creation, speakers, witness
 from sleeper.core.jsonpatch import JsonObject, JsonOp, resolve
 from sleeper.core.managed_fields import disown_ops, owners_of
 from sleeper.core.names import FIELD_MANAGER, RESTORE
@@ -96,7 +96,7 @@ def _stripped(live: JsonObject, kind: WorkloadKind, entry: Entry) -> dict[str, F
     return {
         path: original
         for path, (_, original) in _asleep_fields(live, kind, entry.fields).items()
-        if not owners_of(live, (path,))
+        if not speakers(live, path)
     }
 
 
@@ -247,12 +247,15 @@ def late_notes(
 ) -> tuple[tuple[ObjectRef, RestoreNote], ...]:
     """Notes of sleeps that are over: without a record, or older than the one there is.
 
-    A note of a record that is Waking is not among them: its wake visits the object anyway.
+    Not those on objects that the record speaks of, which a wake visits anyway: what an old note
+    says of one that sleeps now (it was put back from a backup, or by ``kubectl rollout undo``:
+    ReplicaSets keep the annotations of their time) is not what it is to come back with.
     """
+    spoken_of = {entry.ref.uid for entry in record.entries if entry.fields} if record else set()
     return tuple(
         (ref, note)
         for ref, note in notes_in(objects)
-        if record is None or note.epoch < record.epoch
+        if record is None or (note.epoch < record.epoch and ref.uid not in spoken_of)
     )
 
 

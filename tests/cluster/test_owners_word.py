@@ -197,6 +197,62 @@ async def test_what_was_made_from_sleeping_workloads_comes_back_with_a_wake_and_
         await assert_no_trace(where, again, original)
 
 
+@pytest.mark.fault(2)
+@pytest.mark.fault(5)
+async def test_what_is_put_back_as_it_looked_asleep_is_not_its_owners_word(
+    cluster: Cluster, space: LiveSpace, deck: Deck
+) -> None:
+    put, by_client, by_server = web("put"), web("by-client"), web("by-server")
+    rolled = web("rolled", 1)
+    await apply(cluster, space, put, by_client, by_server, rolled)
+    await pods_up(space, 7)
+    assert (await deck.sleep(space)).ok
+    night = [await space.get(manifest) for manifest in (put, by_client, by_server)]
+    assert (await deck.wake(space)).ok
+    for live in night:
+        del live["metadata"]["managedFields"], live["metadata"]["resourceVersion"]
+    put_back, *applied = map(json.dumps, night)
+
+    await kubectl(cluster, "replace", "-f", "-", stdin=put_back)
+    await kubectl(cluster, "apply", "-f", "-", stdin=applied[0])
+    forced = ("--server-side", "--force-conflicts", "--field-manager=backup")
+    await kubectl(cluster, "apply", *forced, "-f", "-", stdin=applied[1])
+    assert set((await replicas(space, put, by_client, by_server)).values()) == {0}
+
+    async def undone() -> bool:
+        await deck.flights.undo_late(space.name)
+        return set((await replicas(space, put, by_client, by_server)).values()) == {2}
+
+    await eventually(undone, within=20, what="what was put back runs again")
+    await assert_no_trace(space, put, by_client, by_server)
+
+    # ReplicaSets keep the annotations of their time, and an undo puts them back.
+    larger = web("rolled", 3)
+    larger["spec"]["template"]["metadata"]["annotations"]["revision"] = "two"
+    await apply(cluster, space, larger)
+    await pods_up(space, 9)
+    assert (await deck.sleep(space)).ok
+    ours = (await space.get(rolled))["metadata"]["annotations"][RESTORE]
+    await kubectl(cluster, "rollout", "undo", "-n", space.name, "deployment/rolled")
+    earlier = (await space.get(rolled))["metadata"]["annotations"][RESTORE]
+    assert json.loads(earlier)["epoch"] < json.loads(ours)["epoch"]
+    await eventually(lambda: _shows(deck, space, earlier), within=10, what="the watch shows it")
+    await deck.flights.undo_late(space.name)
+    assert await replicas(space, rolled) == {"rolled": 0}, "it sleeps on"
+    woken = await deck.wake(space)
+
+    assert woken.ok, woken
+    assert await replicas(space, rolled) == {"rolled": 3}
+    await assert_no_trace(space, rolled)
+
+
+def _shows(deck: Deck, space: LiveSpace, note: str) -> bool:
+    objects = deck.inventory.space(space.name)
+    return objects is not None and any(
+        deployment.metadata.annotation(RESTORE) == note for deployment in objects.deployments
+    )
+
+
 @pytest.mark.fault(4)
 async def test_a_restart_takes_our_ownership_away_before_it_does_anything_else(
     cluster: Cluster, space: LiveSpace, new_daemon: Any, deck: Deck

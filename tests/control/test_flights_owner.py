@@ -18,6 +18,7 @@ from tests.control.deck import (
     SLEEP_WRITES,
     SPACE,
     WAKE_WRITES,
+    HeardEvents,
     Killed,
     after_effect,
     before_effect,
@@ -218,9 +219,29 @@ async def test_an_object_that_was_put_back_with_its_note_of_an_earlier_sleep_com
     await sleep_once(api)
 
     api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE] = early
+    assert not flights(api).has_late_writes(SPACE.name)
+    await flights(api).undo_late(SPACE.name)
+    assert replicas(api)["web"] == 0, "it sleeps on"
     await settle(api, want=PowerState.AWAKE)
 
     assert replicas(api)["web"] == 7
+
+
+@pytest.mark.fault(3)
+async def test_what_a_late_note_leaves_to_its_owner_is_told() -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    early = api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE]
+    await settle(api, want=PowerState.AWAKE)
+    api.scale("Deployment", "web", 0)
+    api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE] = early
+    events = HeardEvents()
+
+    await flights(api, events=events).undo_late(SPACE.name)
+
+    assert replicas(api)["web"] == 0
+    (note,) = events.notes
+    assert "Deployment/web keeps replicas 0 (it was 4): kubectl wrote it meanwhile" in note
 
 
 @pytest.mark.fault(5)

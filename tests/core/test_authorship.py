@@ -88,6 +88,42 @@ def test_nothing_that_stands_in_the_annotation_breaks_the_reader(
     assert set_since(now, REPLICAS, witness(now, [REPLICAS]), cautious=cautious) is None
 
 
+def with_our_note(made: dict[str, Any]) -> dict[str, Any]:
+    """``made`` where its last entry holds our annotation, too."""
+    fields = made["metadata"]["managedFields"][-1]["fieldsV1"]
+    fields["f:metadata"] = {"f:annotations": {"f:sleeper.dev/restore": {}}}
+    return made
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize(
+    "now",
+    [
+        with_our_note(live(entry("kubectl-replace", holds=True, time=AFTER))),
+        live(
+            applied=json.dumps(
+                {
+                    "metadata": {"annotations": {"sleeper.dev/restore": "{}"}},
+                    "spec": {"replicas": 0},
+                }
+            )
+        ),
+    ],
+)
+def test_who_put_our_annotation_back_with_the_value_has_not_spoken(now: Any) -> None:
+    assert set_since(now, REPLICAS, Witness(), cautious=False) is None
+    assert set_since(now, REPLICAS, Witness(), cautious=True) is not None, "the safe side"
+    now["metadata"]["creationTimestamp"] = BEFORE
+    assert set_since_creation(now, REPLICAS, cautious=False) is None
+
+
+@pytest.mark.fault(2)
+def test_a_word_beside_a_copy_is_a_word() -> None:
+    copy = with_our_note(live(entry("velero", holds=True)))
+    copy["metadata"]["managedFields"].append(entry("kubectl", holds=True, subresource="scale"))
+    assert set_since(copy, REPLICAS, Witness(), cautious=False) == "kubectl"
+
+
 MADE_AT = "2026-11-21T02:00:00Z"
 
 

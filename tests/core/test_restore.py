@@ -140,7 +140,8 @@ def test_a_workload_that_its_owner_stopped_while_we_looked_wakes_when_it_runs_ag
     [
         (4, record("web"), False),
         (4, record("web", phase=PowerState.WAKING), False),
-        (3, record("web"), True),
+        (3, record("other"), True),
+        (3, record("web"), False),  # its wake brings it back by the record
         (5, record("web"), False),
         (4, None, True),
     ],
