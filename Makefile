@@ -45,7 +45,7 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 
 check: lint ## Lint, types, layers, and every test that needs no cluster
-	$(BIN)/python -m pytest -m "not cluster" -n 4 --dist worksteal $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_FLAGS)
 
 test: check ## Everything, on a real Kubernetes cluster of its own
 	$(DEVCLUSTER) $(BIN)/python -m pytest -m cluster $(PYTEST_FLAGS)

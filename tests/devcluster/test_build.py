@@ -57,7 +57,7 @@ class Bench:
 
     def run(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            RUN, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+            RUN, env=self.environment, capture_output=True, text=True, check=False, timeout=240
         )
 
     def start(self) -> subprocess.Popen[str]:
@@ -108,9 +108,9 @@ def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(
 ) -> None:
     bench.go("exec sleep 600")
     building = bench.start()
-    eventually_sync(bench.scratch, within=60, what="a build is under way")
+    eventually_sync(bench.scratch, within=240, what="a build is under way")
     building.send_signal(how)
-    assert building.wait(timeout=60) == 128 + how
+    assert building.wait(timeout=240) == 128 + how
     assert building.stderr is not None
     building.stderr.close()
     assert (bench.scratch(), bench.built()) == ([], set())
@@ -123,7 +123,7 @@ def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(
 def test_what_a_killed_build_left_behind_is_cleared_away_by_the_next(bench: Bench) -> None:
     bench.go("exec sleep 600")
     building = bench.start()
-    eventually_sync(bench.scratch, within=60, what="a build is under way")
+    eventually_sync(bench.scratch, within=240, what="a build is under way")
     building.kill()
     building.wait()
     assert building.stderr is not None
@@ -137,15 +137,15 @@ def test_what_a_killed_build_left_behind_is_cleared_away_by_the_next(bench: Benc
 def test_a_second_build_waits_for_the_first_and_says_for_whom(bench: Bench, tmp_path: Path) -> None:
     bench.go(f"while [ ! -e {tmp_path}/go-on ]; do sleep 0.05; done")
     first = bench.start()
-    eventually_sync(bench.scratch, within=60, what="a build is under way")
+    eventually_sync(bench.scratch, within=240, what="a build is under way")
     second = bench.start()
     assert second.stderr is not None
     assert second.stderr.readline() == (
         f"devcluster: waiting for another build (process {first.pid})\n"
     )
     (tmp_path / "go-on").touch()
-    assert first.wait(timeout=60) == 0
-    assert second.wait(timeout=60) == 0
+    assert first.wait(timeout=240) == 0
+    assert second.wait(timeout=240) == 0
     assert second.stderr.read() == ""
     second.stderr.close()
     assert first.stderr is not None
