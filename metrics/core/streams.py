@@ -74,8 +74,9 @@ class StreamRecord:
 class StreamTable:
     """All streams of the last hours, of every namespace, bounded in number.
 
-    A namespace that opens more than there is room for is held by that, as by a stream without a
-    known end, if it is a Space: a bound that is reached costs its own Space and no other.
+    Ends are remembered as long as there is room: the oldest give way, of the namespace that has its
+    share, or of all where everything is full. A namespace with more streams open than there is room
+    for is held by that, as by a stream without a known end, if it is a Space.
 
     Args:
         bound: how long a stream without a known end holds.
@@ -99,6 +100,9 @@ class StreamTable:
         self._overflowed: dict[str, StreamRecord] = {}
         self._records: dict[StreamKey, StreamRecord] = {}
         self._of_space: dict[str, set[StreamKey]] = {}
+        # those that have ended, the first known of first: all, and by namespace
+        self._ended: dict[StreamKey, None] = {}
+        self._ended_in: dict[str, dict[StreamKey, None]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -112,7 +116,7 @@ class StreamTable:
         """
         known = self._records.get(record.key)
         if known is None:
-            if not self._has_room(record.space_name):
+            if not self._make_room(record.space_name):
                 if record.holds and record.closed_at is None:
                     latest = self._overflowed.get(record.space_name, record)
                     if record.started_at >= latest.started_at:
@@ -123,6 +127,9 @@ class StreamTable:
         else:
             merged = known.merge(record)
         self._records[record.key] = merged
+        if merged.closed_at is not None:
+            self._ended[record.key] = None
+            self._ended_in.setdefault(record.space_name, {})[record.key] = None
         return merged
 
     def open_in(
@@ -163,12 +170,7 @@ class StreamTable:
             or (r.closed_at is not None and now >= plus(r.closed_at, self._closed_kept))
         ]
         for key in old:
-            record = self._records.pop(key)
-            keys = self._of_space[record.space_name]
-            keys.discard(key)
-            if not keys:
-                del self._of_space[record.space_name]
-
+            self._drop(key)
         for name in [n for n, r in self._overflowed.items() if now >= self._bound_of(r)]:
             del self._overflowed[name]
 
@@ -205,11 +207,31 @@ class StreamTable:
             )
         )
 
-    def _has_room(self, space_name: str) -> bool:
-        return (
-            len(self._records) < self._capacity
-            and len(self._of_space.get(space_name, ())) < self._share
-        )
+    def _make_room(self, space_name: str) -> bool:
+        """Whether there is room for one more, if need be in place of one that has ended."""
+        if len(self._of_space.get(space_name, ())) >= self._share:
+            ended = self._ended_in.get(space_name)
+        elif len(self._records) >= self._capacity:
+            ended = self._ended
+        else:
+            return True
+        if not ended:
+            return False
+        self._drop(next(iter(ended)))
+        return True
+
+    def _drop(self, key: StreamKey) -> None:
+        name = self._records.pop(key).space_name
+        keys = self._of_space[name]
+        keys.discard(key)
+        if not keys:
+            del self._of_space[name]
+        if key in self._ended:
+            del self._ended[key]
+            ended = self._ended_in[name]
+            del ended[key]
+            if not ended:
+                del self._ended_in[name]
 
     def set_back(self, at: datetime) -> None:
         """The clock was set back: nothing that is known began, or ended, later than ``at``."""

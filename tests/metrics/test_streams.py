@@ -101,6 +101,27 @@ def test_a_namespace_that_opens_more_than_its_share_holds_itself_alone() -> None
     assert table.open_in("team-c", START, lambda *_: False) == ()
 
 
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("bound", [{"share": 3}, {"capacity": 3}])
+def test_streams_that_have_ended_make_room_for_one_that_is_open(bound: dict[str, int]) -> None:
+    """A machine that asks through the API server's proxy all day, and a person beside it."""
+    table = StreamTable(bound=BOUND, **bound)
+    poll = replace(OPENED, user="", resource="services/proxy")
+    for number in range(9):
+        table.add(replace(poll, audit_id=f"poll-{number}"))
+        table.add(replace(poll, audit_id=f"poll-{number}", closed_at=START + SECOND))
+    assert table.add(OPENED) is not None
+    for number in range(9):
+        table.add(replace(poll, audit_id=f"more-{number}", closed_at=START + SECOND))
+    assert len(table) == 3
+    assert held(table, timedelta(minutes=1)) == ["id-1"]
+    table.add(replace(ENDED, closed_at=START + timedelta(minutes=1)))
+    assert held(table, timedelta(minutes=2)) == []
+    table.expire(START + BOUND)
+    assert len(table) == 0
+    assert table.add(OPENED) is not None
+
+
 def test_an_end_is_remembered_as_long_as_its_opening_may_come_and_no_longer() -> None:
     """Log windows that poll would fill the table."""
     table = StreamTable(bound=BOUND, closed_kept=timedelta(minutes=10))
