@@ -102,10 +102,10 @@ def test_a_namespace_that_opens_more_than_its_share_holds_itself_alone() -> None
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize("bound", [{"share": 3}, {"capacity": 3}])
-def test_streams_that_have_ended_make_room_for_one_that_is_open(bound: dict[str, int]) -> None:
+@pytest.mark.parametrize(("share", "capacity"), [(3, 99), (99, 3)])
+def test_streams_that_have_ended_make_room_for_one_that_is_open(share: int, capacity: int) -> None:
     """A machine that asks through the API server's proxy all day, and a person beside it."""
-    table = StreamTable(bound=BOUND, **bound)
+    table = StreamTable(bound=BOUND, share=share, capacity=capacity)
     poll = replace(OPENED, user="", resource="services/proxy")
     for number in range(9):
         table.add(replace(poll, audit_id=f"poll-{number}"))
