@@ -17,6 +17,7 @@ import structlog
 from metrics.core.clock import Clock
 from metrics.core.instants import plus
 from metrics.core.refs import SpaceRef
+from metrics.core.signals import Activity
 from sleeper.control.assess import Assessment, Assessor
 from sleeper.control.book import SpaceBook
 from sleeper.control.sleep_queue import SleepQueue
@@ -37,9 +38,6 @@ _BY_HAND = frozenset(
 )
 """Wakes in which a person's hand shows: they turn ``desired: asleep`` back to ``auto``."""
 
-
-_ASKED_AWAKE = frozenset({Reason.KEEP_AWAKE, Reason.DESIRED_AWAKE})
-"""Verdicts by which somebody asks for a Space that is awake already."""
 
 FIELDS_GRACE: Final = timedelta(seconds=2)
 """How long our ownership of an object is left to the process that seems to be between two writes;
@@ -197,6 +195,8 @@ class Dispatcher:
         self._looked_at: set[str] = set()
         self._held_since: dict[str, datetime] = {}
         """Since when our field manager has held something of a Space that nobody here flies."""
+        self._wrote: dict[str, datetime] = {}
+        """When somebody last wrote of a Space what may be left on the safe side."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def work_in(self, tasks: asyncio.TaskGroup) -> None:
@@ -214,6 +214,11 @@ class Dispatcher:
             called += tuple(self._unled)
             self._unled.clear()
         return called
+
+    def heard(self, name: str, activity: Activity) -> None:
+        """Somebody used a Space; a write may leave no other trace, and not be the last use."""
+        if wrote_cautious(activity.verb, activity.resource):
+            self._wrote[name] = max(activity.at, self._wrote.get(name, activity.at))
 
     def act(self, name: str, assessment: Assessment, now: datetime) -> None:
         """Start what the verdict on Space ``name`` asks for, unless it is under way already."""
@@ -254,6 +259,7 @@ class Dispatcher:
         One whose label was meant to make it a Space is told why it does not.
         """
         self._unled.discard(name)
+        self._wrote.pop(name, None)
         self._release_fields(name, self._clock.now())
         if self._flights.has_late_writes(name):
             self._start(f"late/{name}", name, self._undo_late(name))
@@ -275,7 +281,7 @@ class Dispatcher:
         self._release_fields(name, now)
         if (
             assessment.record is None
-            and assessment.verdict.reason in _ASKED_AWAKE
+            and _is_asked_for(assessment, now)
             and self._flights.has_copies(name)
             and not self._holds_off(name, assessment, now)
         ):
@@ -418,7 +424,7 @@ class Dispatcher:
         if verdict.reason in _BY_HAND and seen.reading.policy.desired.value is Desired.ASLEEP:
             # Noted before the wake: it must not fall asleep again for a word that was taken back.
             seen.page.release_pending = True
-        outcome = await self._flights.wake(uid, verdict.reason, wary=_is_wary(seen))
+        outcome = await self._flights.wake(uid, verdict.reason, wary=self._is_wary(name, seen))
         now = self._clock.now()
         self._book.woken(uid, now)
         if not outcome.ok:
@@ -428,6 +434,18 @@ class Dispatcher:
             seen.page.no_flight_before = now + self._pacing.wake_retry
         self._await_sight(name, seen)
         self._tell(name)
+
+    def _is_wary(self, name: str, seen: Assessment) -> bool:
+        """Whether somebody wrote since the horizon what may be left on the safe side."""
+        touch, sleep = seen.snapshot.last_touch, seen.snapshot.sleep
+        if sleep is None:
+            return False
+        wrote = self._wrote.get(name)
+        if wrote is not None and wrote > sleep.horizon:
+            return True
+        if touch is None or touch.at <= sleep.horizon:
+            return False
+        return wrote_cautious(touch.verb, touch.resource)
 
     def _await_sight(self, name: str, flown: Assessment) -> None:
         """Hold off the same flight again, as long as the watch does not show that it has ended.
@@ -461,9 +479,8 @@ class Dispatcher:
         self._look_at(name, self._clock.now() + self._pacing.wake_retry)
 
 
-def _is_wary(seen: Assessment) -> bool:
-    """Whether the last touch since the horizon wrote what may be left on the safe side."""
-    touch, sleep = seen.snapshot.last_touch, seen.snapshot.sleep
-    if touch is None or sleep is None or touch.at <= sleep.horizon:
-        return False
-    return wrote_cautious(touch.verb, touch.resource)
+def _is_asked_for(assessment: Assessment, now: datetime) -> bool:
+    """Whether somebody asks for the Space, whatever else holds it awake already."""
+    policy = assessment.reading.policy
+    until = policy.keep_awake_until.value
+    return policy.desired.value is Desired.AWAKE or (until is not None and until > now)

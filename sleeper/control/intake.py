@@ -32,6 +32,7 @@ from metrics.core.streams import StreamKey, StreamRecord, StreamTable
 from metrics.core.watermark import GapReason, Offset
 from metrics.recorder import Recorder
 from metrics.sources.audit import decode
+from sleeper.core.restore import wrote_cautious
 
 CANARY_PREFIX: Final = "sleeper-canary-"
 """Audit ids of our canaries begin so; the rest is random."""
@@ -88,6 +89,26 @@ class Pending:
         return bool(self.activities or self.streams or self.canaries or self.missing)
 
 
+class _News:
+    """What one batch says of each Space: its latest use, and the latest write to be wary of."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Activity] = {}
+        self.writes: dict[str, Activity] = {}
+
+    def has(self, verb: str, ref: ObjectRef, at: datetime) -> bool:
+        """Whether an event adds nothing to what was taken."""
+        known = self.latest.get(ref.namespace)
+        return known is not None and known.at > at and not wrote_cautious(verb, ref.resource)
+
+    def take(self, space_name: str, activity: Activity) -> None:
+        """One event."""
+        wary = wrote_cautious(activity.verb, activity.resource)
+        for kept in (self.latest, self.writes) if wary else (self.latest,):
+            known = kept.get(space_name)
+            kept[space_name] = activity if known is None else later(known, activity)
+
+
 class AuditIntake:
     """Takes batches and keeps what they prove until it is flushed.
 
@@ -137,7 +158,10 @@ class AuditIntake:
         return bool(self._pending)
 
     def subscribe(self, listener: ActivityListener) -> None:
-        """Be told of each Space's newest activity as batches arrive, before they are stored."""
+        """Be told of each Space's newest activity as batches arrive, before they are stored.
+
+        And before it of a write of which a wake has to be wary, whatever came after that.
+        """
         self._listeners.append(listener)
 
     def receive(self, apiserver: str, body: bytes | bytearray | memoryview) -> int:
@@ -166,7 +190,7 @@ class AuditIntake:
             if event.audit_id >= CANARY_PREFIX:
                 self._take_canary(apiserver, event, arrived_at)
         readings = self._rules.read(batch.events, self._is_space)
-        news: dict[str, Activity] = {}
+        news = _News()
         api, counted = SignalName.API, Fate.COUNTED  # enum look-ups are dear in a loop
         for event, ref, reading in readings.mattering:
             at = self._instant(apiserver, event.stage_timestamp, arrived_at)
@@ -174,8 +198,7 @@ class AuditIntake:
                 self._take_stream(apiserver, event, ref, reading, at)
             if reading.fate is not counted or reading.actor is None:
                 continue
-            known = news.get(ref.namespace)
-            if known is not None and known.at > at:
+            if news.has(event.verb, ref, at):
                 continue
             activity = Activity(
                 at=at,
@@ -185,11 +208,10 @@ class AuditIntake:
                 verb=event.verb[:_VERB],
                 resource=_resource(ref),
             )
-            news[ref.namespace] = activity if known is None else later(known, activity)
-        for space_name, activity in news.items():
+            news.take(ref.namespace, activity)
+        for space_name, activity in news.latest.items():
             self._keep(apiserver, space_name, SpaceActivity.of(activity), arrived_at)
-            for listener in self._listeners:
-                listener(space_name, activity)
+        self._tell(news)
         for reading, count in readings.counts.items():
             self._recorder.audit_event(reading.actor or "", reading.fate, count)
         if self._disbelieved:
@@ -197,6 +219,12 @@ class AuditIntake:
             _log.warning("audit_stamps_disbelieved", apiserver=apiserver, events=self._disbelieved)
             self._disbelieved = 0
         return len(batch.events)
+
+    def _tell(self, news: _News) -> None:
+        for told in (news.writes, news.latest):
+            for space_name, activity in told.items():
+                for listener in self._listeners:
+                    listener(space_name, activity)
 
     def miss(self, apiserver: str, reason: GapReason) -> None:
         """Events that reached us until now are missing."""

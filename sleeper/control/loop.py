@@ -119,8 +119,9 @@ class VerdictLoop:
         self._agenda.tell(self._names_of_all())
         self._news.set()
 
-    def on_activity(self, name: str, _activity: Activity) -> None:
+    def on_activity(self, name: str, activity: Activity) -> None:
         """Somebody used a Space."""
+        self._dispatcher.heard(name, activity)
         self.tell(name)
 
     def _clock_stepped(self, step: Step) -> None:

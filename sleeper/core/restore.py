@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from sleeper.core import jsonpatch
 from sleeper.core.authorship import set_since, set_since_creation, speakers, witness
@@ -49,6 +50,11 @@ from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FieldValue, ObjectRef, SleepRecord
 from sleeper.core.steps import Left, Patch, PatchPurpose, Settled, Step, WhyLeft
 from sleeper.core.workloads import KINDS, WorkloadKind
+
+_WRITES: Final = frozenset({"create", "update", "patch"})
+_CAUTIOUS: Final = frozenset(
+    kind.plural for kind in KINDS.values() if any(switch.cautious for switch in kind.switches)
+)
 
 
 def wake_step(
@@ -209,8 +215,7 @@ def wrote_cautious(verb: str, resource: str) -> bool:
     A PUT of what was read, with the sleeping value in it, changes nothing and leaves no trace on
     the object; the audit stream alone tells of it.
     """
-    cautious = {kind.plural for kind in KINDS.values() if any(s.cautious for s in kind.switches)}
-    return verb in {"create", "update", "patch"} and resource in cautious
+    return verb in _WRITES and resource in _CAUTIOUS
 
 
 def copies_of(objects: SpaceObjects, space_uid: str) -> tuple[ObjectRef, ...]:

@@ -262,6 +262,24 @@ async def test_the_latest_event_of_a_batch_counts_in_whatever_order_they_stand(
     assert seen.latest.verb == seen.touch.verb == "delete"
 
 
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_write_that_may_leave_no_trace_is_passed_on_although_something_came_after_it(
+    stage: Stage, order: tuple[int, ...]
+) -> None:
+    await stage.probe()
+    began = stage.clock.now()
+    stage.clock.tick(30)
+    heard: list[str] = []
+    stage.signal.subscribe(lambda _name, activity: heard.append(activity.verb))
+    events = [
+        event(at=began, verb="update", resource="statefulsets"),
+        event(at=began + timedelta(seconds=10)),
+    ]
+    stage.receive(body(events[number] for number in order))
+    assert heard == ["update", "get"]
+
+
 async def test_lost_events_are_a_gap_that_ends_at_the_reading(stage: Stage) -> None:
     stage.server.lost = 12
     now = stage.clock.now()

@@ -690,6 +690,14 @@ async def test_what_was_restored_asleep_comes_back_when_somebody_asks_for_the_sp
         await eventually(lambda: not world.flights.copies, within=5)
 
 
+async def test_what_was_restored_asleep_comes_back_whatever_else_holds_the_space_awake() -> None:
+    world = World()
+    world.flights.copies.add("a")
+    world.add("a", desired="awake", notice="soon")  # an annotation that cannot be read
+    async with world.running():
+        await eventually(lambda: not world.flights.copies, within=5)
+
+
 async def test_what_was_restored_asleep_and_is_refused_is_tried_again_in_a_moment() -> None:
     world = World()
     world.flights.copies.add("a")
@@ -745,9 +753,10 @@ async def test_ownership_of_an_object_is_left_for_a_moment_to_who_is_between_two
         ("update", "deployments", False),
     ],
 )
+@pytest.mark.parametrize("looks_on", [False, True])
 @pytest.mark.fault(3)
 async def test_a_wake_is_wary_of_claims_after_a_write_that_may_have_left_no_trace(
-    verb: str, resource: str, wary: bool
+    verb: str, resource: str, wary: bool, *, looks_on: bool
 ) -> None:
     world = World()
     world.add("a", desired="asleep")
@@ -755,6 +764,9 @@ async def test_a_wake_is_wary_of_claims_after_a_write_that_may_have_left_no_trac
         await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
         world.later(minutes=1)
         world.api.touch("a", verb=verb, resource=resource)
+        if looks_on:
+            world.later(seconds=1)
+            world.api.touch("a")
         await eventually(lambda: not world.cluster.records, within=5)
     assert world.flights.wary == [wary]
 
