@@ -49,7 +49,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from metrics.core.instants import plus
 from metrics.core.unheard import Known, Unheard, compared, is_compared
@@ -58,11 +58,14 @@ START_TIME_JITTER_SECONDS: Final = 1.5
 """The kernel's boot time, on which a process's start time rests, moves by a second when the clock
 is disciplined. No API server lives and is replaced within less."""
 
+_T = TypeVar("_T")
+
 MAX_UNCOMPARED: Final = 200
-"""Readings that wait for the watermark; of more the oldest give way."""
+"""Readings that wait for the watermark; of more every second one gives way, and never the oldest:
+where so many come within the horizon, none would ever be old enough."""
 
 MAX_UNSETTLED: Final = 1_000
-"""Returned canaries that are remembered until they settle; the oldest give way, which only lags."""
+"""Returned canaries that are remembered until they settle; of more the same."""
 
 
 class GapReason(StrEnum):
@@ -239,7 +242,8 @@ def canary_returned(
         gaps.append(Gap(reason=GapReason.APISERVER_CLOCK_STEP, since=last.sent_at, until=now))
     sight = replace(sight, last_return=canary)
     if canary.offset.least <= limits.max_clock_offset:
-        sight = replace(sight, unsettled=(*sight.unsettled, canary)[-MAX_UNSETTLED:])
+        waiting = _thinned(sight.unsettled, MAX_UNSETTLED)
+        sight = replace(sight, unsettled=(*waiting, canary))
     blind_since = sight.blind_since
     if blind_since and canary.sent_at >= blind_since and sight.loss is not None:
         reason = GapReason(sight.blind_because or Blindness.FIRST_START)
@@ -273,7 +277,12 @@ def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:
         # As good as compared: nothing more will ever be told.
         unheard = replace(sight.unheard, excess={}, ended={}, compared_at=reading.received_at)
         return replace(sight, uncompared=(), unheard=unheard)
-    return replace(sight, uncompared=(*sight.uncompared, reading)[-MAX_UNCOMPARED:])
+    return replace(sight, uncompared=(*_thinned(sight.uncompared, MAX_UNCOMPARED), reading))
+
+
+def _thinned(waiting: tuple[_T, ...], most: int) -> tuple[_T, ...]:
+    """With room for one more."""
+    return waiting if len(waiting) < most else waiting[::2]
 
 
 def streams_compared(

@@ -220,9 +220,8 @@ def test_after_a_long_lag_what_is_known_is_looked_at_once() -> None:
     """Canaries were late for half an hour: hundreds of readings have waited for the watermark."""
     sight = seeing()
     for number in range(150):
-        sight, _ = loss_read(
-            sight, replace(reading(10 + number), open={"pods/exec": 1 + number}), LIMITS
-        )
+        counted = replace(reading(10 + number), open={"pods/exec": 1 + number})
+        sight, _ = loss_read(sight, counted, LIMITS)
     sight = replace(sight, watermark=at(155))
     asked: list[LossReading] = []
 
@@ -234,3 +233,25 @@ def test_after_a_long_lag_what_is_known_is_looked_at_once() -> None:
     assert [one.sent_at for one in asked] == [at(154)]
     assert [one.sent_at for one in sight.uncompared] == [at(155 + n) for n in range(5)]
     assert sight.unheard.cohorts[0].counts == {"pods/exec": 145}
+
+
+@pytest.mark.fault(10)
+def test_however_often_canaries_and_readings_come_the_signal_sees() -> None:
+    """More of them than are remembered come within the horizon."""
+    sight = seeing()
+    for number in range(20_000):
+        sent = 2 + number * 0.02
+        counted = replace(reading(sent), received_at=at(sent + 0.01), open={})
+        sight, _ = loss_read(sight, counted, LIMITS)
+        sight, _ = canary_returned(sight, canary(sent, sent + 1), at(sent + 1), LIMITS)
+        if not number % 50:
+            sight = settle(sight, at(sent), LIMITS)
+            sight = streams_compared(
+                sight, lambda _: Known(surely={}, maybe={}), timedelta(hours=4)
+            )
+    last = 2 + 20_000 * 0.02
+    assert sight.watermark is not None
+    assert at(last - 90) < sight.watermark < at(last - 60)
+    assert sight.unheard.compared_at is not None
+    assert sight.unheard.compared_at > at(last - 120)
+    assert trusted_until(sight) == sight.watermark
