@@ -58,9 +58,10 @@ def traffic_labels(provider: Provider, objects: SpaceObjects) -> dict[str, str]:
     that we have not seen yet, or that has just gone, is credited all the same.
     """
     namespace = objects.namespace.metadata.name
+    routed = dict.fromkeys((*_ports(objects), *_backends(objects)))  # once, however many paths
     labels = {
-        provider.label_of(backend): backend.service
-        for backend in (*_ports(namespace, objects), *_backends(namespace, objects))
+        provider.label_of(Backend(namespace=namespace, service=service, port=port)): service
+        for service, port in routed
     }
     catch_all = provider.catch_all_label
     for ingress in objects.ingresses if catch_all is not None else ():
@@ -71,10 +72,11 @@ def traffic_labels(provider: Provider, objects: SpaceObjects) -> dict[str, str]:
     return labels
 
 
-def _ports(namespace: str, objects: SpaceObjects) -> Iterator[Backend]:
+def _ports(objects: SpaceObjects) -> Iterator[tuple[str, str]]:
+    """Each Service with the number and the name of each of its ports."""
     for service in objects.services:
         for port in _names_of_ports(service):
-            yield Backend(namespace=namespace, service=service.metadata.name, port=port)
+            yield service.metadata.name, port
 
 
 def _names_of_ports(service: Service) -> Iterator[str]:
@@ -84,17 +86,16 @@ def _names_of_ports(service: Service) -> Iterator[str]:
             yield port.name
 
 
-def _backends(namespace: str, objects: SpaceObjects) -> Iterator[Backend]:
+def _backends(objects: SpaceObjects) -> Iterator[tuple[str, str]]:
     for ingress in objects.ingresses:
         for rule in ingress.spec.rules or ():
             for path in rule.http.paths if rule.http is not None else ():
-                if (found := _backend(namespace, path.backend)) is not None:
+                if (found := _backend(path.backend)) is not None:
                     yield found
 
 
-def _backend(namespace: str, backend: IngressBackend) -> Backend | None:
+def _backend(backend: IngressBackend) -> tuple[str, str] | None:
     service = backend.service
     if service is None or service.port is None:
         return None
-    port = service.port.name or str(service.port.number or "")
-    return Backend(namespace=namespace, service=service.name, port=port)
+    return service.name, service.port.name or str(service.port.number or "")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from metrics.core.traffic_providers import TRAEFIK
+from metrics.core.traffic_providers import TRAEFIK, Backend
 from sleeper.core.carriers import CLASS_ANNOTATION, carries, traffic_labels, uncarried
 from sleeper.core.objects import (
     GatewayRoute,
@@ -131,3 +133,17 @@ def test_a_default_backend_has_a_label_of_its_own_only_where_there_are_no_rules(
     }
     ruled = ingress(default=default, rules=(rule(backend("web", number=80)),))
     assert traffic_labels(TRAEFIK, space(ruled)) == {"team-a-web-80@kubernetes": "web"}
+
+
+@pytest.mark.fault(15)
+def test_a_backend_is_named_once_however_many_paths_lead_to_it() -> None:
+    named: list[Backend] = []
+
+    def label_of(one: Backend) -> str:
+        named.append(one)
+        return TRAEFIK.label_of(one)
+
+    crowd = rule(*(backend("web", number=80) for _ in range(10_000)))
+    found = traffic_labels(replace(TRAEFIK, label_of=label_of), space(ingress(rules=(crowd,))))
+    assert found == {"team-a-web-80@kubernetes": "web"}
+    assert named == [Backend(namespace="team-a", service="web", port="80")]
