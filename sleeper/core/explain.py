@@ -293,6 +293,9 @@ _CHANGED_BY: dict[Reason, str] = {
 }
 """What ends the rule behind a reason; hazards tell it themselves."""
 
+_STREAM_ELSEWHERE: Final = "the end of the streams that may be in it, or `sleeper sleep`"
+"""Where it is not known that one is in this Space: then a sleep that is asked for is not held."""
+
 _MOST_ADVICE: Final = 20
 """Hazards of which is told what would end them; of the others only the number."""
 
@@ -303,6 +306,8 @@ def _would_change(
     if verdict.kind in {VerdictKind.FALL_ASLEEP, VerdictKind.WAKE_UP}:
         return
     change = _CHANGED_BY.get(verdict.reason)
+    if verdict.reason is Reason.OPEN_STREAM and not snapshot.streams:
+        change = _STREAM_ELSEWHERE
     if change is not None:
         yield change
     elif verdict.kind is VerdictKind.STAY_AWAKE:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from metrics.core.signals import SignalName, UnheardStreams
+from metrics.core.signals import OpenStream, SignalName, UnheardStreams
 from sleeper.core.decide import decide
+from sleeper.core.explain import explain
 from sleeper.core.reasons import Reason
 from sleeper.core.verdict import Verdict, VerdictKind
 from tests.core.values import NOW, api, minutes, policy, sleep, snapshot
@@ -59,6 +60,28 @@ def test_a_space_whose_pods_are_all_younger_cannot_have_it(
     after: timedelta, kind: VerdictKind
 ) -> None:
     assert decided(IDLE, oldest_pod_at=OPENED_BEFORE + after).kind is kind
+
+
+@pytest.mark.fault(19)
+def test_its_owner_is_told_that_a_sleep_may_be_asked_for_and_the_owner_of_a_known_one_is_not() -> (
+    None
+):
+    view = api(NOW - minutes(5), unheard=(UNHEARD,))
+    known = OpenStream(
+        apiserver="main",
+        audit_id="1",
+        user="alice",
+        space_name="team-a",
+        resource="pods/exec",
+        started_at=NOW - minutes(9),
+        holds_until=NOW + minutes(9),
+    )
+    for streams, asked in (((), VerdictKind.FALL_ASLEEP), ((known,), VerdictKind.STAY_AWAKE)):
+        given = snapshot(signals={SignalName.API: view}, streams=streams)
+        verdict = decide(given, policy(IDLE), NOW)
+        said = explain(given, policy(IDLE), verdict, NOW).would_change
+        assert any("`sleeper sleep`" in one for one in said) is (asked is VerdictKind.FALL_ASLEEP)
+        assert decide(given, policy({**IDLE, "desired": "asleep"}), NOW).kind is asked
 
 
 def test_a_sleep_that_was_ordered_is_not_held_by_what_may_be_elsewhere() -> None:
