@@ -521,7 +521,7 @@ class Owner:
                         raise NotNowError("a conflict with another manager") from error
                     continue
                 raise
-            self.model.wrote(key, before, after, word)
+            self.model.wrote(key, before, after, word, at=time.time())
             return
         raise NotNowError("somebody else writes all the time")
 

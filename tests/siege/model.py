@@ -253,6 +253,16 @@ def restore_of(live: Json) -> str | None:
     return found
 
 
+def is_copy(live: Json) -> bool:
+    """Whether its restore annotation was written for another object."""
+    raw = restore_of(live)
+    try:
+        note = json.loads(raw or "")
+    except ValueError:
+        return False
+    return isinstance(note, dict) and note.get("uid") != live["metadata"]["uid"]
+
+
 def rest_of(live: Json) -> Json:
     """The spec without replicas, template identity, ``whenScaled`` and the history limit."""
     plain: Json = json.loads(json.dumps(live["spec"]))
@@ -336,7 +346,8 @@ class SpaceModel:
         self.counts: Counter[str] = Counter()
         self._claims: dict[str, str] = {}
         self._may_go: set[str] = set()
-        self._wakes: str | None = None
+        self._wakes: tuple[float, str] | None = None
+        """When something was done that wakes it, and what."""
 
     # -- what owners do --------------------------------------------------------------------------
 
@@ -378,9 +389,18 @@ class SpaceModel:
             made.when_scaled |= frozenset({when_scaled_of(live)} if will.when_scaled else ())
         self.wills[key] = made
 
-    def wrote(self, key: Key, before: Json, after: Json, word: Word) -> None:
-        """An owner wrote; ``before`` is what the write met, ``after`` what it left."""
+    def wrote(self, key: Key, before: Json, after: Json, word: Word, *, at: float = 0) -> None:
+        """An owner wrote.
+
+        Args:
+            key: which workload.
+            before: what the write met.
+            after: what it left.
+            word: what it said.
+            at: when, in epoch seconds.
+        """
         will = self.wills[key]
+        template = will.template
         slept = replicas_of(before) == 0 and max(will.replicas) > 0
         will.rest, will.notes, will.quiet = rest_of(after), notes_of(after), None
         if word.when_scaled is not None:
@@ -390,6 +410,9 @@ class SpaceModel:
         self._said_pods(will, before, word, slept=slept)
         if word.replicas is not None:
             self._said_replicas(key, will, before, after, word.replicas, slept=slept)
+        wakes = slept and will.template != template and brakes(will.rest)[1] > 0
+        if wakes and max(will.replicas) > 0 and not (will.excluded or will.copied):
+            self._wakes = at, "a roll-out with a partition began while it slept"
 
     def lost_sight(self, key: Key) -> None:
         """Nothing is known of which Pods are to run."""
@@ -514,8 +537,6 @@ class SpaceModel:
             will.pods = self._rolled(
                 will, old, present=present, paused=paused, partition=partition, slept=slept
             )
-            if slept and partition and not will.excluded and not will.copied:
-                self._wakes = "a roll-out with a partition began while it slept"
         elif any(brakes(before["spec"])) and not (paused or partition):
             will.pods = Pods() if new.starts else Pods(serve=Serve.ANY)
         wanted = present if word.replicas is None else word.replicas
@@ -602,6 +623,7 @@ class SpaceModel:
             for key, will in self.wills.items():
                 if DELETE in will.when_scaled and 0 in will.replicas:
                     self._release(key, will, 0)
+                will.copied = will.copied and is_copy(sight.workloads[key])
             return
         for key, will in self.wills.items():
             live = sight.workloads[key]
@@ -627,12 +649,13 @@ class SpaceModel:
         if not (sight.awake or sight.asleep):
             yield Complaint(what="stuck", subject="", message=f"{shown} ({reason})")
         elif sight.asleep:
-            because = sorted(self.holds.keys() & {"excluded", "not a Space", "awake-hours"})
             decided = datetime.fromisoformat(sight.records[0]["spec"]["decidedAt"]).timestamp()
+            because = sorted(self.holds.keys() & {"excluded", "not a Space", "awake-hours"})
             for name, since in self.holds.items():
                 if since + LATE_SIGHT_SECONDS < decided:
                     because.append(f"it was held by {name} when it was put to sleep")
-            because += [self._wakes] if self._wakes else []
+            if self._wakes is not None and self._wakes[0] >= decided:
+                because.append(self._wakes[1])
             because += ["a wake was asked for"] if asked or self.wanted == "awake" else []
             if because:
                 message = f"asleep although {', '.join(because)}"
@@ -655,7 +678,7 @@ class SpaceModel:
         self, key: Key, will: Will, live: Json, sight: Sight, asked: bool
     ) -> Iterator[tuple[str, str]]:
         yield from self._of_both(will, live)
-        waits = will.copied and not asked
+        waits = will.copied and is_copy(live) and not asked
         wanted = will.replicas | {0} if waits else will.replicas
         replicas = replicas_of(live)
         if replicas not in wanted:
@@ -681,7 +704,7 @@ class SpaceModel:
         yield from self._of_both(will, live)
         replicas, pods = replicas_of(live), sight.pods_of(key)
         if will.excluded is not None:
-            if will.excluded is Exclusion.ASLEEP and not will.tampered:
+            if will.excluded is Exclusion.ASLEEP and not will.tampered and replicas == 0:
                 yield "stuck", "it was excluded while it slept, and the Space sleeps on"
             if will.excluded is Exclusion.BEFORE:
                 if replicas not in will.replicas:

@@ -237,9 +237,9 @@ class _Program:
 
 
 def _strikes(dice: random.Random, *, slots: int, seconds: float) -> tuple[Strike, ...]:
-    """The faults of an episode: none in some, up to ten in others."""
+    """The faults of an episode: none in some, up to a dozen in others."""
     found = []
-    for _ in range(dice.choice((0, 2, 4, 6, 8, 10))):
+    for _ in range(dice.choice((0, 3, 6, 8, 10, 12))):
         at = dice.uniform(0, seconds * 0.7)
         which, slot = dice.randrange(2), dice.randrange(slots)
         skip = dice.randrange(8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.siege.plan import episode, furniture
 
 DB: Key = ("StatefulSet", "db")
 WEB: Key = ("Deployment", "web")
-NOTE = '{"v":1}'
+NOTE = '{"v":1,"uid":"uid-web"}'
 
 
 def workload(key: Key, replicas: int, *, image: str = "1", when_scaled: str = "Retain") -> Json:
@@ -297,11 +298,15 @@ def test_a_template_that_changes_at_zero_is_for_every_pod() -> None:
 def test_a_partitioned_roll_out_that_begins_asleep_wakes() -> None:
     db = workload(DB, 3)
     db["spec"]["updateStrategy"] = {"rollingUpdate": {"partition": 2}}
-    model = of(db)
     after = slept(db)
     after["spec"]["template"]["spec"]["containers"][0]["image"] = "2"
-    model.wrote(DB, slept(db), after, Word(template=Template(image="2", start_after="200ms")))
-    assert any("partition" in line for line in complaints(model, sight(after, power="Asleep")))
+    word = Word(template=Template(image="2", start_after="200ms"))
+    decided = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+    for later, complains in ((1, True), (-1, False)):  # -1: a later sleep than the one it met
+        model = of(db)
+        model.wrote(DB, slept(db), after, word, at=decided + later)
+        found = complaints(model, sight(after, power="Asleep"))
+        assert any("partition" in line for line in found) is complains
 
 
 def test_a_sleep_that_was_decided_under_a_hold_is_named() -> None:

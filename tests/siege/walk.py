@@ -19,7 +19,7 @@ from devcluster.client import Cluster
 
 from tests.siege.acts import RECORDS, NotNowError, Owner
 from tests.siege.faults import Siege
-from tests.siege.model import GROUP, Complaint, Json, Sight, SpaceModel, replicas_of
+from tests.siege.model import GROUP, Complaint, Json, Sight, SpaceModel, is_copy, replicas_of
 from tests.siege.plan import Episode, Step, Strike, episode, furniture
 from tests.siege.world import look
 from tests.support import manifests
@@ -185,6 +185,7 @@ class Walk:
         pending = {s.name: s for s in (*self._spaces, *self._guests)}
         quiet: Counter[str] = Counter()
         found: dict[str, list[Complaint]] = {}
+        last: dict[str, list[Complaint]] = {}
         sights: dict[str, Sight] = {}
         while pending and time.monotonic() - began < SETTLES_WITHIN:
             await asyncio.sleep(0.6)
@@ -196,6 +197,7 @@ class Walk:
                     found[space.name] = await self._conflicts(space)
                     found[space.name] += await self._untold(space, sight)
                 quiet[space.name] = 0 if found[space.name] else quiet[space.name] + 1
+                last[space.name] = found[space.name] or last.get(space.name, [])
                 if quiet[space.name] >= 2:
                     space.model.settle(sight)
                     self.counts["judgements " + ("awake" if sight.awake else "asleep")] += 1
@@ -207,15 +209,15 @@ class Walk:
         if waking is not None:
             code, said = await waking
             if code != 0:
-                last = said.strip().rpartition("\n")[2]
-                self._note("", f"sleeper wake ended with {code}: {last}")
+                ended = said.strip().rpartition("\n")[2]
+                self._note("", f"sleeper wake ended with {code}: {ended}")
                 self.counts["wake commands that failed"] += 1
         for replica in self._siege.replicas:
             for crash in replica.crashes:
                 self._fail(drawn.number, None, [f"a replica ended by itself: {crash}"])
             replica.crashes.clear()
         for space in pending.values():
-            complaints = [str(complaint) for complaint in found[space.name]]
+            complaints = [str(complaint) for complaint in last[space.name]]
             self._fail(drawn.number, space, complaints)
             await self._write_down(space, sights[space.name], complaints)
         self._progress(drawn.number)
@@ -246,7 +248,10 @@ class Walk:
         waiting = [
             "/".join(key)
             for key, will in space.model.wills.items()
-            if will.copied and replicas_of(sight.workloads[key]) == 0 and max(will.replicas) > 0
+            if will.copied
+            and is_copy(sight.workloads[key])
+            and replicas_of(sight.workloads[key]) == 0
+            and max(will.replicas) > 0
         ]
         if not waiting or not sight.is_space:
             return []
