@@ -143,7 +143,9 @@ def local_data() -> str:
             "last parts of its name, whatever registry, mirror, tag or digest it has. Its data stays if a "
             "volume that outlives the Pod (a claim, NFS and the like; `hostPath` only with a node "
             "selector `kubernetes.io/hostname`; not `ephemeral` and `csi`, which inside a Pod end with it) "
-            "is mounted at its directory or a parent of it, and no volume of the Pod's own inside. "
+            "is mounted at its directory or a parent of it, and no volume of the Pod's own inside. A "
+            "parent does not do (*exactly there*) where the image itself declares a volume: containerd "
+            "then mounts one there that goes with the container. "
             "Whatever its image is called, a container tells a database by an `emptyDir` at one of the "
             "directories that can be nothing else's, such as `/var/lib/mysql`. Init containers do not "
             "count, sidecars do."
@@ -160,6 +162,10 @@ def local_data() -> str:
         )
         if one.anywhere:
             where += (", or " if where else "") + "any volume that outlives the Pod"
+        if one.declared:
+            where += "; exactly there"
+        if one.up_to is not None:
+            where += f"; with a tag that names version {one.up_to} or an earlier one"
         if one.only_with:
             where += f"; only with {' or '.join(_codes(one.only_with))}"
         if one.never_with:

@@ -10,6 +10,7 @@ is: from outside nobody can tell a cache from a queue or a store of sessions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,10 @@ class Database:
             for its place.
         only_with: command-line words without which it keeps nothing; none: it always does.
         never_with: command-line words with which it keeps nothing.
+        declared: directories for which the image itself declares a volume. Where nothing is mounted
+            at the very place, containerd mounts one there that goes with the container, also
+            below a claim.
+        up_to: for images whose tag names this version or an earlier one.
     """
 
     images: tuple[str, ...]
@@ -41,6 +46,8 @@ class Database:
     anywhere: bool = False
     only_with: tuple[str, ...] = ()
     never_with: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    up_to: int | None = None
 
 
 _BITNAMI: Final = ("bitnami", "bitnamilegacy", "bitnamisecure")
@@ -59,10 +66,20 @@ def _bitnami(
 _POSTGRES: Final = ("/var/lib/postgresql/data", "/var/lib/postgresql/18/docker")
 """From version 18 on the volume is their parent; with the old one mounted it does not start."""
 
+_POSTGRES_IMAGES: Final = ("postgres", "postgis", "timescaledb", "pgvector", "citusdata/citus")
+
 DATABASES: Final[tuple[Database, ...]] = (
     # relational
     Database(
-        images=("postgres", "postgis", "timescaledb", "pgvector", "citusdata/citus"),
+        images=_POSTGRES_IMAGES,
+        directories=_POSTGRES[:1],
+        variables=("PGDATA",),
+        flags=("-D",),
+        declared=_POSTGRES[:1],
+        up_to=17,
+    ),
+    Database(
+        images=_POSTGRES_IMAGES,
         directories=_POSTGRES,
         variables=("PGDATA",),
         flags=("-D",),
@@ -96,6 +113,7 @@ DATABASES: Final[tuple[Database, ...]] = (
         ),
         directories=("/var/lib/mysql",),
         flags=("--datadir",),
+        declared=("/var/lib/mysql",),
     ),
     _bitnami("mysql", directory="/bitnami/mysql/data"),
     _bitnami(
@@ -119,7 +137,13 @@ DATABASES: Final[tuple[Database, ...]] = (
     Database(images=("firebird",), directories=("/var/lib/firebird/data", "/firebird/data")),
     # documents, graphs, wide columns
     Database(
-        images=("mongo", "mongodb-community-server", "mongodb-enterprise-server"),
+        images=("mongo",),
+        directories=("/data/db",),
+        flags=("--dbpath",),
+        declared=("/data/db", "/data/configdb"),
+    ),
+    Database(
+        images=("mongodb-community-server", "mongodb-enterprise-server"),
         directories=("/data/db",),
         flags=("--dbpath",),
     ),
@@ -346,11 +370,25 @@ is called."""
 
 def _indexed() -> Mapping[str, Database]:
     return MappingProxyType(
-        {image: database for database in DATABASES for image in database.images}
+        {
+            image: database
+            for database in DATABASES
+            for image in database.images
+            if database.up_to is None
+        }
     )
 
 
 _BY_IMAGE: Final = _indexed()
+_EARLIER: Final[Mapping[str, Database]] = MappingProxyType(
+    {image: one for one in DATABASES for image in one.images if one.up_to is not None}
+)
+
+_VERSION: Final = re.compile(r"(?:.*-)?pg(\d{1,4})(?:\D|$)|(\d{1,4})(?:\D|$)")
+"""The server's version in a tag: ``16.3-alpine``, ``latest-pg16``."""
+
+_TAGGED_BY_SERVER: Final = frozenset({"postgres", "postgis"})
+"""Images whose tags begin with it."""
 
 
 @lru_cache(maxsize=4096)
@@ -361,6 +399,21 @@ def database_of(image: str) -> Database | None:
     is ``postgres``.
     """
     path = image.partition("@")[0].split("/")
-    name = path[-1].partition(":")[0].lower()
+    name, _, tag = path[-1].lower().partition(":")
     publisher = path[-2].lower() if len(path) > 1 else ""
+    if (earlier := _EARLIER.get(f"{publisher}/{name}") or _EARLIER.get(name)) is not None:
+        version = _version(tag, name)
+        if version is not None and earlier.up_to is not None and version <= earlier.up_to:
+            return earlier
     return _BY_IMAGE.get(f"{publisher}/{name}") or _BY_IMAGE.get(name)
+
+
+def _version(tag: str, name: str) -> int | None:
+    """The server's version that a tag names; extensions have a version of their own before it."""
+    found = _VERSION.match(tag)
+    if found is None:
+        return None
+    of_server, first = found.groups()
+    if of_server is None and name not in _TAGGED_BY_SERVER:
+        return None
+    return int(of_server or first)

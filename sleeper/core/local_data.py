@@ -1,9 +1,10 @@
 """Data of databases that goes with its Pod: found before a sleep would stop the Pod. Pure.
 
 A database's data directory must lie on a volume that outlives the Pod: on one that is mounted there
-or at a parent, and no volume of the Pod's own may be mounted inside it. Which images are databases,
-and where they keep their data, says :mod:`sleeper.core.databases`. An ``emptyDir`` where databases
-keep their data tells one whatever its image is called.
+or at a parent, and no volume of the Pod's own may be mounted inside it or in between: containerd
+mounts one where the image declares it and nobody else mounts at that very place. Which images are
+databases, and where they keep their data, says :mod:`sleeper.core.databases`. An ``emptyDir`` where
+databases keep their data tells one whatever its image is called.
 
 A ``hostPath`` stays, but on its node: a Pod that could come back on another one would find nothing.
 """
@@ -80,6 +81,8 @@ class _Mount:
         match self.fate:
             case Fate.EMPTY_DIR:
                 return f"the emptyDir {self.volume!r}"
+            case Fate.GOES if not self.volume:
+                return "a volume that the image declares there, as nothing is mounted at that place"
             case Fate.NODE:
                 return f"the hostPath {self.volume!r} of a node that the Pod is not bound to"
             case _:
@@ -124,6 +127,13 @@ def _told_by_image(
         return None
     if any(_has(line, word) for word in database.never_with):
         return None
+    mounts += tuple(
+        _Mount(path, "", Fate.GOES)
+        for path in database.declared
+        if (above := _holder(path, mounts)) is not None
+        and above.fate is Fate.STAYS
+        and above.path != path
+    )
     moved = tuple(_moved(container, database, line))
     known = [normpath(path) for path in moved if path.startswith("/") and "$" not in path]
     if len(known) < len(moved) or (database.anywhere and not moved):

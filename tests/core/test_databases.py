@@ -73,7 +73,7 @@ def test_any_text_is_an_image_or_none(image: str) -> None:
 
 
 def test_the_table_has_each_image_once_and_says_of_each_where_its_data_is() -> None:
-    images = [image for database in DATABASES for image in database.images]
+    images = [(image, database.up_to) for database in DATABASES for image in database.images]
     assert len(images) == len(set(images))
     for database in DATABASES:
         assert database.directories or database.anywhere
