@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from tests.support.manifests import deployment
 from tests.support.spaces import LiveSpace
 
 pytestmark = pytest.mark.cluster
+
+GIVEN_UP_SECONDS = 4.0
+"""The API server sends a batch after a second at most, and tries five times within 2.5 s."""
 
 
 @asynccontextmanager
@@ -58,6 +62,10 @@ async def test_a_stream_that_was_open_before_the_daemon_started_holds_its_space(
         return found if found["reason"] == reason else None
 
     async with streaming(cluster, space):
+        opened = monotonic()
+        await eventually(  # else the daemon may be there in time to be told of it
+            lambda: monotonic() - opened > GIVEN_UP_SECONDS, what="nobody was told"
+        )
         await daemon.start()
         held = await eventually(
             lambda: decided("OpenStream"), within=30, what="it is held for being idle"
