@@ -748,6 +748,7 @@ async def test_ownership_of_an_object_is_left_for_a_moment_to_who_is_between_two
     [
         ("update", "statefulsets", True),
         ("patch", "statefulsets", True),
+        ("create", "secrets", True),  # as Helm does before it writes what differs, and no more
         ("get", "statefulsets", False),
         ("patch", "statefulsets/scale", False),
         ("update", "deployments", False),
