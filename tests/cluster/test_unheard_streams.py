@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import Any
 
 import pytest
 from devcluster.client import Cluster
 
+from sleeper.telemetry.clock import SystemClock
 from tests.cluster.blinding import QUICK, SLEEP_AFTER
 from tests.support.eventually import eventually
 from tests.support.manifests import deployment
@@ -62,9 +62,10 @@ async def test_a_stream_that_was_open_before_the_daemon_started_holds_its_space(
         return found if found["reason"] == reason else None
 
     async with streaming(cluster, space):
-        opened = monotonic()
+        clock = SystemClock()
+        opened = clock.monotonic()
         await eventually(  # else the daemon may be there in time to be told of it
-            lambda: monotonic() - opened > GIVEN_UP_SECONDS, what="nobody was told"
+            lambda: clock.monotonic() - opened > GIVEN_UP_SECONDS, what="nobody was told"
         )
         await daemon.start()
         held = await eventually(
