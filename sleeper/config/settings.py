@@ -162,7 +162,9 @@ class ApiSignalConfig:
         "Longest time between an event's arrival and its storage.", 1.0, above=0
     )
     apiservers: tuple[ApiServerConfig, ...] = setting(
-        "Every API server of the cluster; one that is missing here makes the signal unknown.", ()
+        "Every API server of the cluster. One that is missing here makes the signal unknown if it "
+        "sends us its events; if it sends nothing, whoever works through it is not seen.",
+        (),
     )
     deployer_users: tuple[str, ...] = setting(
         "Users that count like people although they are service accounts, such as a CI deployer's "
