@@ -485,11 +485,14 @@ class SpaceModel:
         will.pods = Pods(serve=Serve.ANY)
         if replicas_of(before) != 0 or max(will.replicas) == 0:
             self._release(key, will, 0)
-            will.replicas = will_then.replicas
+            # A zero of their own, which the writing did not change, may stand.
+            own = will.replicas if replicas_of(before) == 0 else frozenset()
+            will.replicas = will_then.replicas | own
             will.when_scaled = will_then.when_scaled
         elif restore_of(before) is None:
             will.replicas |= will_then.replicas
             will.when_scaled |= will_then.when_scaled
+        self._doubts(will)
 
     def claims_go(self, key: Key) -> None:
         """Its claims go with it, because its owner wants that."""
