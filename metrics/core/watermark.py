@@ -268,7 +268,10 @@ def loss_read(sight: ServerSight, reading: LossReading, limits: SightLimits) -> 
         gaps.append(Gap(reason=reason, since=since, until=reading.received_at))
     if restarted:  # its streams ended with it
         sight = replace(sight, uncompared=(), unheard=Unheard())
-    return _with_gaps(_counted(replace(sight, loss=reading), reading), gaps)
+    sight = replace(sight, loss=reading)
+    if reading.open is None and last.open is not None and not restarted:
+        return _with_gaps(sight, gaps)  # a text that could not be read; the next one may tell
+    return _with_gaps(_counted(sight, reading), gaps)
 
 
 def _counted(sight: ServerSight, reading: LossReading) -> ServerSight:

@@ -265,6 +265,16 @@ async def test_an_api_server_that_does_not_count_its_streams_is_trusted_as_far_a
     assert stage.watermark > stage.gap_end
 
 
+async def test_a_count_that_is_missing_once_lets_nothing_go(stage: Stage) -> None:
+    stage.server.open = {EXEC: 1}
+    await lose_events(stage)
+    stage.server.open = None
+    await stage.probe()
+    stage.server.open = {EXEC: 1}
+    await stage.probe(times=12)
+    assert [held.count for held in unheard(stage)] == [1]
+
+
 def sample(verb: str, resource: str, subresource: str, count: int, group: str = "") -> str:
     """As Kubernetes 1.36 writes it."""
     labels = {
