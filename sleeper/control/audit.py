@@ -210,6 +210,10 @@ class ApiSignal:
                     )
                 await store_pending(connection, taken, now)
                 roll = await self._session.renew(connection, flushed_until=now)
+                # One that has ended cleanly since the last roll stored its last events in doing so.
+                alone = not (roll.others or roll.died or self._others_ran)
+                # Before anything is compared with what is known: others have heard streams, too.
+                others = await self._read_others(connection, now, alone=alone)
                 moved = await advance(
                     connection,
                     [probe.apiserver for probe in self.probes],
@@ -225,9 +229,6 @@ class ApiSignal:
                     stream_bound=self._settings.stream_bound,
                     now=now,
                 )
-                # One that has ended cleanly since the last roll stored its last events in doing so.
-                alone = not (roll.others or roll.died or self._others_ran)
-                others = await self._read_others(connection, now, alone=alone)
                 if last:
                     await self._session.end(connection)
         except BaseException:

@@ -265,6 +265,33 @@ async def test_an_api_server_that_does_not_count_its_streams_is_trusted_as_far_a
     assert stage.watermark > stage.gap_end
 
 
+async def test_what_another_replica_heard_is_known_before_anything_is_compared(
+    tmp_path: Path,
+) -> None:
+    """The event came late, to the other one, just before this one compares."""
+    rounds = 0
+    for attempt in (1, 2):  # in the first nobody is told, to see when it compares
+        clock = HandClock()
+        async with await Database.open(f"sqlite+aiosqlite:///{tmp_path}/{attempt}.db") as database:
+            ours, other = Stage(database, clock), Stage(database, clock, identity="other")
+            ours.server.open = {EXEC: 1}
+            await ours.signal.start()
+            await other.signal.start()
+            opened = edge(ours, 1, opens=True)
+            for number in range(1, 30):
+                await other.signal.flush()
+                if attempt == 2 and number == rounds:
+                    other.receive(opened)
+                    await other.signal.flush()
+                await ours.probe()
+                if attempt == 1 and unheard(ours):
+                    rounds = number
+                if number == rounds:
+                    break
+            assert bool(unheard(ours)) is (attempt == 1)
+    assert rounds > 1
+
+
 async def test_a_count_that_is_missing_once_lets_nothing_go(stage: Stage) -> None:
     stage.server.open = {EXEC: 1}
     await lose_events(stage)
