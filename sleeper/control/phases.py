@@ -52,6 +52,7 @@ async def move(
     sleeping_since: datetime | None = None,
     wake_reason: Reason | None = None,
     wake_started_at: datetime | None = None,
+    wary: bool = False,
 ) -> SleepRecord | None:
     """Bring a record to a phase; None if it is over or has gone another way.
 
@@ -72,6 +73,7 @@ async def move(
                 sleeping_since=sleeping_since,
                 wake_reason=wake_reason,
                 wake_started_at=wake_started_at,
+                wary=wary,
             )
         except (TestFailed, Conflict, NotFound, OutcomeUnknown):
             if attempt == _ATTEMPTS:

@@ -74,6 +74,7 @@ class Records(Protocol):
         sleeping_since: datetime | None = None,
         wake_reason: Reason | None = None,
         wake_started_at: datetime | None = None,
+        wary: bool = False,
     ) -> SleepRecord:
         """Move a record from the phase that it was read in to another."""
         ...

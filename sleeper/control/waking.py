@@ -216,6 +216,7 @@ class Waking:
                 PowerState.WAKING,
                 wake_reason=reason,
                 wake_started_at=self._clock.now(),
+                wary=wary,
             )
         except KubeError as error:
             # The objects come back all the same; a sleep that goes on meets that and gives up.
@@ -223,7 +224,7 @@ class Waking:
             moved, not_recorded = record, error
         if moved is None:
             return FlightResult(ok=True, reason=reason, message="it is awake already")
-        record = moved
+        record, wary = moved, wary or moved.wary
         reason = record.wake_reason or reason
         await self._publish(record, PowerState.WAKING, reason)
         deadline = self._clock.monotonic() + self._settings.wake_deadline_seconds

@@ -74,6 +74,8 @@ class SleepRecord:
     Attributes:
         complete: False where a chunk is missing: then entries may be missing too, and it is
             good for waking only, through what is there and the objects' restore annotations.
+        wary: its wake began after somebody had written workloads of which fields may be left on
+            the safe side; whoever goes on with it may not have heard of that.
     """
 
     space_uid: str
@@ -89,6 +91,7 @@ class SleepRecord:
     sleeping_since: datetime | None = None
     wake_reason: Reason | None = None
     wake_started_at: datetime | None = None
+    wary: bool = False
     complete: bool = True
 
     def marked(self, back_at: Mapping[str, int]) -> SleepRecord:

@@ -106,6 +106,10 @@ STATUS: Final = _object(
         "sleepingSince": _instant("When the Space was verified to be asleep."),
         "wakeReason": _string("Why it is being woken."),
         "wakeStartedAt": _instant("When waking began."),
+        "wary": {
+            "type": "boolean",
+            "description": "Somebody wrote StatefulSets meanwhile: their claims stay retained.",
+        },
     },
     required=("phase",),
 )

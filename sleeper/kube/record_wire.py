@@ -75,6 +75,7 @@ class WireStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     sleeping_since: str | None = None
     wake_reason: str | None = None
     wake_started_at: str | None = None
+    wary: bool = False
 
 
 class WireRecord(KubeObject, frozen=True, kw_only=True):
@@ -162,6 +163,7 @@ def to_status(record: SleepRecord) -> WireStatus:
         sleeping_since=_time_or_none(record.sleeping_since),
         wake_reason=record.wake_reason,
         wake_started_at=_time_or_none(record.wake_started_at),
+        wary=record.wary,
     )
 
 
@@ -196,6 +198,7 @@ def to_record(chunks: Iterable[WireRecord]) -> SleepRecord:
         sleeping_since=_parsed_or_none(status.sleeping_since) if status else None,
         wake_reason=Reason(status.wake_reason) if status and status.wake_reason else None,
         wake_started_at=_parsed_or_none(status.wake_started_at) if status else None,
+        wary=status is not None and status.wary,
         complete=status is not None and len(ordered) == spec.chunks,
     )
 

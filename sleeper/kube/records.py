@@ -214,6 +214,7 @@ class RecordStore:
         sleeping_since: datetime | None = None,
         wake_reason: Reason | None = None,
         wake_started_at: datetime | None = None,
+        wary: bool = False,
     ) -> SleepRecord:
         """Move a record from the phase that it was read in to another; the record as it is now.
 
@@ -230,6 +231,7 @@ class RecordStore:
             sleeping_since=sleeping_since or record.sleeping_since,
             wake_reason=wake_reason or record.wake_reason,
             wake_started_at=wake_started_at or record.wake_started_at,
+            wary=wary or record.wary,
         )
         ops = [test("/status/phase", record.phase), add("/status", to_status(moved))]
         head = await self._patch(record, 0, ops)

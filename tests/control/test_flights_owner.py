@@ -228,6 +228,23 @@ async def test_an_object_that_was_put_back_with_its_note_of_an_earlier_sleep_com
 
 
 @pytest.mark.fault(3)
+@pytest.mark.parametrize("number", range(2, WAKE_WRITES))
+async def test_a_wake_that_is_wary_of_claims_stays_so_with_whoever_goes_on(number: int) -> None:
+    """A write without a trace is heard of by one replica, and forgotten with its process."""
+    api = mixed_space()
+    await sleep_once(api)
+    strike(api, number, before_effect)
+    await until_dead(flights(api).wake(SPACE.uid, Reason.TOUCHED, wary=True))
+    undisturbed(api)
+
+    await settle(api, want=PowerState.AWAKE)
+
+    assert replicas(api)["db"] == 2
+    policy = api.objects["StatefulSet", "db"]["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert policy["whenScaled"] == "Retain"
+
+
+@pytest.mark.fault(3)
 async def test_what_a_late_note_leaves_to_its_owner_is_told() -> None:
     api = mixed_space()
     await sleep_once(api)

@@ -88,6 +88,7 @@ RECORDS = st.builds(
     sleeping_since=st.none() | INSTANTS,
     wake_reason=st.none() | st.sampled_from(Reason),
     wake_started_at=st.none() | INSTANTS,
+    wary=st.booleans(),
     complete=st.just(True),
 )
 

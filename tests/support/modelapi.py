@@ -417,6 +417,7 @@ class ModelRecords:
         sleeping_since: datetime | None = None,
         wake_reason: Reason | None = None,
         wake_started_at: datetime | None = None,
+        wary: bool = False,
     ) -> SleepRecord:
         """Move a record to another phase."""
 
@@ -428,6 +429,7 @@ class ModelRecords:
                 sleeping_since=sleeping_since or stored.sleeping_since,
                 wake_reason=wake_reason or stored.wake_reason,
                 wake_started_at=wake_started_at or stored.wake_started_at,
+                wary=wary or stored.wary,
             )
             self._api.stored[record.epoch] = moved
             return moved
