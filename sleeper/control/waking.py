@@ -291,6 +291,9 @@ class Waking:
             of_epoch: only copies of that sleep of this Space; None: all.
             replaced: results of this wake; an object that was made again in place of a recorded
                 one is read from storage, for the watch may be late.
+
+        Returns:
+            The results, and sentences on what was left to owners or stays at zero.
         """
         copies: dict[ObjectRef, RestoreNote] = {}
         objects = self._spaces.space(namespace)
@@ -313,7 +316,14 @@ class Waking:
             if of_epoch is None or (note.space_uid, note.epoch) == (space_uid, of_epoch)
         ]
         results = await self._actuator.drive_all(namespace, looks)
-        return results, tuple(sentence for _, look in looks for sentence in look.kept)
+        told = [sentence for _, look in looks for sentence in look.kept]
+        theirs = {ref for ref, _ in looks}
+        told += [
+            f"{ref.kind}/{ref.name} was restored or copied while it slept and stays at zero"
+            for ref, _ in (() if objects is None else copied_notes(objects))
+            if ref not in theirs
+        ]
+        return results, tuple(told)
 
     async def _copy_in_place_of(
         self, namespace: str, space_uid: str, ref: ObjectRef

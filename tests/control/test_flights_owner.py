@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,6 +30,7 @@ from tests.control.deck import (
     sleep_once,
     strike,
     until_dead,
+    workload,
 )
 from tests.support.modelapi import ModelApi
 
@@ -242,6 +244,29 @@ async def test_a_wake_that_is_wary_of_claims_stays_so_with_whoever_goes_on(numbe
     assert replicas(api)["db"] == 2
     policy = api.objects["StatefulSet", "db"]["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert policy["whenScaled"] == "Retain"
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_wake_brings_a_copy_back_if_it_is_asked_for_and_says_so_if_not(
+    *, asked: bool
+) -> None:
+    api = mixed_space()
+    await sleep_once(api)
+    note = json.loads(api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE])
+    copied = workload("Deployment", "copied", 0)
+    elsewhere = json.dumps(note | {"space": "another-space"})
+    copied["metadata"]["annotations"] = {RESTORE: elsewhere}
+    api.create(copied)
+    api.objects["Deployment", "copied"]["metadata"]["creationTimestamp"] = LATER
+
+    reason = Reason.TOUCHED if asked else Reason.VISITED
+    woken = await flights(api).wake(SPACE.uid, reason)
+
+    assert woken.ok
+    assert replicas(api)["copied"] == (4 if asked else 0)
+    waits = "Deployment/copied was restored or copied while it slept and stays at zero"
+    assert (waits in woken.message) is not asked
 
 
 @pytest.mark.fault(3)
