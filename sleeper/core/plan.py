@@ -163,7 +163,7 @@ def sleep_step(
         return running
     generation = generation_of(live)
     kept: Mapping[str, FieldValue] = {}
-    if not untouched:
+    if not untouched and not never_slept(live, kind=kind, entry=entry):
         kept = {path: v for path, v in entry.fields.items() if not speakers(live, path)}
     fields = _originals(live, kind, kept=kept)
     if fields != entry.fields or (fields and generation != entry.slept_from):
@@ -171,6 +171,20 @@ def sleep_step(
     if not fields:
         return Settled()
     return _sleep_patch(live, kind=kind, entry=entry, space_uid=space_uid, epoch=epoch)
+
+
+def never_slept(live: JsonObject, *, kind: WorkloadKind, entry: Entry) -> bool:
+    """Whether a live object without a note is surely not one that this sleep has turned.
+
+    ``kubectl scale`` leaves no field manager behind, so a zero of the owner's looks like ours with
+    the note stripped. But the sleep patch moves the generation by one, and stripping the note once
+    more where annotations move it; and it turns the guards, too.
+    """
+    once = entry.slept_from > 0 and generation_of(live) == entry.slept_from + 1
+    if once and kind.fence is None:
+        return True
+    recorded = (guard for guard in kind.guards if guard.pointer in entry.fields)
+    return any(guard.read(live) == entry.fields[guard.pointer] for guard in recorded)
 
 
 def left_running(live: JsonObject, kind: WorkloadKind) -> Left | None:

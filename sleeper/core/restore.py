@@ -40,6 +40,7 @@ from sleeper.core.plan import (
     disown_step,
     generation_of,
     left_alone,
+    never_slept,
     note_ops,
     own_note,
     put,
@@ -99,6 +100,8 @@ def wake_step(
 
 def _stripped(live: JsonObject, kind: WorkloadKind, entry: Entry) -> dict[str, FieldValue]:
     """The recorded fields that are still ours although the note was stripped."""
+    if never_slept(live, kind=kind, entry=entry):
+        return {}
     return {
         path: original
         for path, (_, original) in _asleep_fields(live, kind, entry.fields).items()

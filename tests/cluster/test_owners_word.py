@@ -10,6 +10,7 @@ import copy
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from devcluster.client import Cluster
 from sleeper.control.breakglass import wake_all
 from sleeper.control.flight_result import FlightSettings
 from sleeper.core.names import EPOCH, RESTORE
+from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.telemetry.clock import SystemClock
 from tests.cluster.flying import Deck, flying
@@ -322,3 +324,37 @@ async def assert_no_trace(space: LiveSpace, *shipped: Mapping[str, Any]) -> None
         live = await space.get(manifest)
         assert "sleeper" not in managers(live)
         assert RESTORE not in live["metadata"].get("annotations", {})
+
+
+@pytest.mark.fault(3)
+async def test_a_zero_by_kubectl_scale_is_told_from_a_sleep_whose_annotation_was_stripped(
+    cluster: Cluster, space: LiveSpace, deck: Deck
+) -> None:
+    shipped = web("web"), database("db")
+    await apply(cluster, space, *shipped)
+    await pods_up(space, 3)
+    assert (await deck.sleep(space)).ok
+    (record,) = await deck.records.of(space.uid)
+    for name in ("deployment/web", "statefulset/db"):
+        await kubectl(cluster, "annotate", "-n", space.name, name, f"{RESTORE}-")
+
+    woken = await deck.wake(space)
+
+    assert woken.ok, woken
+    assert await replicas(space, *shipped) == {"web": 2, "db": 1}
+
+    # The same record again, as a daemon leaves it that died before its first patch.
+    await apply(cluster, space, shipped[1])  # what was stripped keeps Retain
+    fresh = [await space.get(manifest) for manifest in shipped]
+    at = {live["metadata"]["uid"]: live["metadata"]["generation"] for live in fresh}
+    entries = tuple(replace(e, slept_from=at[e.ref.uid], back_at=None) for e in record.entries)
+    dead = replace(record, phase=PowerState.FALLING_ASLEEP, sleeping_since=None, entries=entries)
+    await deck.records.create(replace(dead, epoch=record.epoch + 1))
+    for name in ("deployment/web", "statefulset/db"):
+        await kubectl(cluster, "scale", "-n", space.name, name, "--replicas=0")
+
+    woken = await deck.wake(space)
+
+    assert woken.ok, woken
+    assert await replicas(space, *shipped) == {"web": 0, "db": 0}
+    await assert_no_trace(space, *shipped)

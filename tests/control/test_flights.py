@@ -418,8 +418,7 @@ async def test_a_stripped_annotation_loses_no_workload_and_leaves_claims_on_the_
     before = essence(api)
     await sleep_once(api)
     for key in (("Deployment", "web"), ("StatefulSet", "db")):
-        annotations = api.objects[key]["metadata"]["annotations"]
-        del annotations[RESTORE]
+        api.annotate(*key, RESTORE, None)
 
     woken = await flights(api).wake(SPACE.uid, Reason.TOUCHED)
 
@@ -441,8 +440,8 @@ async def test_an_annotation_stripped_in_the_middle_of_a_sleep_loses_nothing() -
     strike(api, SLEEP_WRITES - 3, after_effect)
     await until_dead(flights(api).sleep(SPACE, IDLE))
     api.fault = lambda _name, write: write()
-    for live in api.objects.values():
-        live["metadata"].get("annotations", {}).pop(RESTORE, None)
+    for kind, name in api.objects:
+        api.annotate(kind, name, RESTORE, None)
 
     await settle(api, want=PowerState.ASLEEP)
     await settle(api, want=PowerState.AWAKE)

@@ -220,7 +220,7 @@ async def test_an_object_that_was_put_back_with_its_note_of_an_earlier_sleep_com
     api.scale("Deployment", "web", 7)
     await sleep_once(api)
 
-    api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE] = early
+    api.annotate("Deployment", "web", RESTORE, early)
     assert not flights(api).has_late_writes(SPACE.name)
     await flights(api).undo_late(SPACE.name)
     assert replicas(api)["web"] == 0, "it sleeps on"
@@ -276,7 +276,7 @@ async def test_what_a_late_note_leaves_to_its_owner_is_told() -> None:
     early = api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE]
     await settle(api, want=PowerState.AWAKE)
     api.scale("Deployment", "web", 0)
-    api.objects["Deployment", "web"]["metadata"]["annotations"][RESTORE] = early
+    api.annotate("Deployment", "web", RESTORE, early)
     events = HeardEvents()
 
     await flights(api, events=events).undo_late(SPACE.name)

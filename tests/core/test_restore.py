@@ -12,6 +12,7 @@ import pytest
 from sleeper.core.names import RESTORE
 from sleeper.core.notes import RestoreNote, encode_note
 from sleeper.core.objects import Deployment, Namespace, SpaceObjects, StatefulSet
+from sleeper.core.plan import sleep_step
 from sleeper.core.power import PowerState
 from sleeper.core.reasons import Reason
 from sleeper.core.record import Entry, FreedRequests, ObjectRef, SleepRecord
@@ -23,7 +24,7 @@ from sleeper.core.restore import (
     owner_wake,
     wake_step,
 )
-from sleeper.core.steps import Patch, Settled, Step
+from sleeper.core.steps import Amend, Patch, Settled, Step
 from tests.support.modelapi import apply_patch
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -257,3 +258,34 @@ def test_a_copy_that_runs_waits_for_nobody_but_carries_a_trace_of_ours() -> None
     running = msgspec.convert(copied(3), StatefulSet)
     assert copied_notes(space(stateful_sets=(running,))) == ()
     assert [ref for ref, _ in copied_notes(space(stateful_sets=(running,)), running=True)] == [COPY]
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize(
+    ("kind", "generation", "when_scaled", "ours"),
+    [
+        ("Deployment", 4, None, False),  # stripping the note would have moved it once more
+        ("Deployment", 5, None, True),
+        ("StatefulSet", 4, "Delete", False),  # asleep it would be Retain
+        ("StatefulSet", 4, "Retain", True),
+    ],
+)
+def test_a_zero_by_kubectl_scale_leaves_nobody_behind_and_is_still_the_owners(
+    kind: str, generation: int, when_scaled: str | None, *, ours: bool
+) -> None:
+    ref = ObjectRef(kind=kind, name="web", uid="web")
+    fields: dict[str, Any] = {"/spec/replicas": 2}
+    spec: dict[str, Any] = {"replicas": 0, "revisionHistoryLimit": 10}
+    if when_scaled is not None:
+        fields[WHEN_SCALED] = "Delete"
+        spec["persistentVolumeClaimRetentionPolicy"] = {"whenScaled": when_scaled}
+    entry = Entry(ref=ref, fields=fields, slept_from=3)
+    meta = {"name": "web", "uid": "web", "generation": generation, "managedFields": []}
+    live = {"metadata": meta, "spec": spec}
+
+    woken = wake_step(live, ref=ref, entry=entry, space_uid="space", epoch=4)
+    slept = sleep_step(live, entry=entry, space_uid="space", epoch=4, untouched=False)
+
+    assert isinstance(woken, Patch if ours else Settled)
+    assert isinstance(slept, Amend)
+    assert bool(slept.entry.fields) is ours

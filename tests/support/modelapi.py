@@ -156,6 +156,19 @@ class ModelApi:
         self.objects[live["kind"], live["metadata"]["name"]] = live
         return live
 
+    def annotate(self, kind: str, name: str, key: str, value: str | None) -> None:
+        """``kubectl annotate``: of some kinds it moves the generation."""
+        live = self.objects[kind, name]
+        annotations = live["metadata"].setdefault("annotations", {})
+        if annotations.get(key) == value:
+            return
+        if value is None:
+            del annotations[key]
+        else:
+            annotations[key] = value
+        if "/metadata/annotations" in _SPEC_MOVES_GENERATION[kind]:
+            live["metadata"]["generation"] += 1
+
     def scale(self, kind: str, name: str, replicas: int, *, manager: str = "kubectl") -> None:
         """``kubectl scale``: the owner's hand; to what is there already it leaves no trace."""
         live = self.objects[kind, name]
