@@ -38,6 +38,15 @@ from tests.support.api import Api, ApiError, path_of
 RECORDS: Final = "/apis/sleeper.dev/v1alpha1/namespaces/sleeper-system/sleeprecords"
 _KINDS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 _TRIES: Final = 10
+_REVISION: Final = "deployment.kubernetes.io/revision"
+_NOT_UNDONE: Final = {
+    LAST_APPLIED,
+    _REVISION,
+    "deployment.kubernetes.io/revision-history",
+    "deployment.kubernetes.io/desired-replicas",
+    "deployment.kubernetes.io/max-replicas",
+}
+"""Annotations that an undo leaves as they are, as kubectl has them."""
 _BAD: Final = "bad"
 _SSA: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -240,6 +249,49 @@ class Owner:
             self.model.lost_sight(item.key)
             return
         self.model.held(item.key, await self._settled_images(item.key))
+
+    async def do_undo(self, of: str) -> None:
+        """``kubectl rollout undo``: the template of the revision before, with its annotations."""
+        key = self._item(of).key
+        if key[0] != "Deployment":
+            raise NotNowError("no ReplicaSets here")
+        for _ in range(_TRIES):
+            before = await self._live(key)
+            meta = before["metadata"]
+            found = await self.api.items(f"/apis/apps/v1/namespaces/{self.name}/replicasets")
+            revisions = {
+                int(one["metadata"]["annotations"][_REVISION]): one
+                for one in found
+                if any(o["uid"] == meta["uid"] for o in one["metadata"].get("ownerReferences", ()))
+            }
+            if len(revisions) < 2 or before["spec"].get("paused"):
+                raise NotNowError("nothing to undo")
+            earlier = revisions[sorted(revisions)[-2]]
+            template = copy.deepcopy(earlier["spec"]["template"])
+            template["metadata"]["labels"].pop("pod-template-hash", None)
+            own = {k: v for k, v in meta.get("annotations", {}).items() if k in _NOT_UNDONE}
+            kept = earlier["metadata"]["annotations"]
+            annotations = own | {k: v for k, v in kept.items() if k not in _NOT_UNDONE}
+            body = copy.deepcopy(before)
+            body.pop("status", None)
+            body["spec"]["template"], body["metadata"]["annotations"] = template, annotations
+            body["apiVersion"], body["kind"] = "apps/v1", "Deployment"
+            try:
+                after = await self.api.call(
+                    "PUT", f"{self._path(key)}?fieldManager=kubectl-rollout", body=body
+                )
+            except ApiError as error:
+                if error.status == HTTPStatus.CONFLICT:
+                    continue
+                raise
+            word = Word(template=template_of(after))
+            self.model.wrote(key, before, after, word, at=time.time())
+            self.model.forged(key, before, after)
+            excluded = annotations.get(f"{GROUP}exclude") == "true"
+            if excluded != (meta.get("annotations", {}).get(f"{GROUP}exclude") == "true"):
+                self.model.excluded(key, after, on=excluded, calm=False)
+            return
+        raise NotNowError("somebody else writes all the time")
 
     async def do_delete(self, of: str) -> None:
         """Delete a workload."""

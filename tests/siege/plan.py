@@ -154,6 +154,7 @@ class _Program:
             (4, self._say_paused),
             (4, self._say_partition),
             (2, lambda: self._on("canary", image=self._dice.choice(IMAGES))),
+            (4, lambda: self._do("undo", of=self._dice.choice(("web", "api")))),
             (3, self._delete),
             (5, lambda: self._on("replace_by_force")),
             (3, lambda: self._on("copy", name=f"copy-{self._dice.randint(1, 2)}")),
