@@ -561,6 +561,7 @@ class Owner:
 
     async def _write(self, key: Key, how: str, changes: Json, word: Word) -> None:
         for _ in range(_TRIES):
+            owed = word.replicas == 0 and await self._is_owed(key)
             before = await self._live(key)
             if how == "scale" and (word.replicas is None or set(changes["spec"]) != {"replicas"}):
                 how = "patch"
@@ -573,9 +574,19 @@ class Owner:
                         raise NotNowError("a conflict with another manager") from error
                     continue
                 raise
-            self.model.wrote(key, before, after, word, at=time.time())
+            self.model.wrote(key, before, after, word, at=time.time(), owed=owed)
             return
         raise NotNowError("somebody else writes all the time")
+
+    async def _is_owed(self, key: Key) -> bool:
+        """Whether a sleep that was complete is on record, and the workload not noted as back."""
+        return any(
+            record.get("status", {}).get("sleepingSince")
+            and (entry["kind"], entry["name"]) == key
+            and entry.get("backAt") is None
+            for record in await self._records()
+            for entry in record["spec"]["entries"]
+        )
 
     def _conflict(self, message: str) -> None:
         ours = 'with \\"sleeper\\"' in message or 'with "sleeper"' in message
@@ -595,6 +606,9 @@ class Owner:
                 return before, word
             after = copy.deepcopy(before)
             after["spec"]["replicas"] = word.replicas
+            if word.replicas == 0:  # a Scale object does not show a 0, so nobody holds it
+                for entry in after["metadata"]["managedFields"]:
+                    entry["fieldsV1"].get("f:spec", {}).pop("f:replicas", None)
             return after, word
         if how == "patch":
             if "template" in changes["spec"]:  # a merge patch would replace the list of containers

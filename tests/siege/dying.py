@@ -85,7 +85,13 @@ def _scale(replicas: int) -> Callable[[ModelApi, SpaceModel], None]:
         before = copy.deepcopy(api.objects[WEB])
         if replicas_of(before) != replicas:
             api.scale(*WEB, replicas)
-        will.wrote(WEB, before, copy.deepcopy(api.objects[WEB]), Word(replicas=replicas))
+        owed = any(
+            record.sleeping_since is not None
+            and any(e.ref.name == "web" and e.back_at is None for e in record.entries)
+            for record in api.stored.values()
+        )
+        after = copy.deepcopy(api.objects[WEB])
+        will.wrote(WEB, before, after, Word(replicas=replicas), owed=owed)
 
     return say
 

@@ -175,6 +175,7 @@ class Will:
         rest: the spec without what has a rule of its own here.
         notes: the annotations of the object but for those of machines.
         history: ``revisionHistoryLimit``.
+        recent: every number that was wanted since it was last seen awake.
         pods: which Pods are to run.
         excluded: whether it is to be left alone, since when.
         copied: it was created from a copy that carries sleeper's note: up only after a wake that
@@ -193,6 +194,7 @@ class Will:
     rest: Json
     notes: Mapping[str, str]
     history: int
+    recent: frozenset[int] = frozenset()
     pods: Pods = field(default_factory=Pods)
     excluded: Exclusion | None = None
     copied: bool = False
@@ -218,6 +220,7 @@ class Will:
             rest=self.rest,
             notes=self.notes,
             history=self.history,
+            recent=self.recent | self.replicas,
             pods=pods,
             excluded=None if self.excluded is None else Exclusion.DURING,
             copied=copied,
@@ -363,6 +366,7 @@ class SpaceModel:
             rest=rest_of(live),
             notes=notes_of(live),
             history=live["spec"]["revisionHistoryLimit"],
+            recent=frozenset({replicas_of(live)}),
             # One that is created paused has no revision, so no Pods.
             pods=Pods(serve=Serve.HELD) if live["spec"].get("paused") else Pods(),
         )
@@ -389,7 +393,16 @@ class SpaceModel:
             made.when_scaled |= frozenset({when_scaled_of(live)} if will.when_scaled else ())
         self.wills[key] = made
 
-    def wrote(self, key: Key, before: Json, after: Json, word: Word, *, at: float = 0) -> None:
+    def wrote(
+        self,
+        key: Key,
+        before: Json,
+        after: Json,
+        word: Word,
+        *,
+        at: float = 0,
+        owed: bool = False,
+    ) -> None:
         """An owner wrote.
 
         Args:
@@ -398,6 +411,7 @@ class SpaceModel:
             after: what it left.
             word: what it said.
             at: when, in epoch seconds.
+            owed: a sleep that was complete is on record, and this workload not noted as back.
         """
         will = self.wills[key]
         template = will.template
@@ -409,7 +423,18 @@ class SpaceModel:
             self._doubts(will)
         self._said_pods(will, before, word, slept=slept)
         if word.replicas is not None:
-            self._said_replicas(key, will, before, after, word.replicas, slept=slept)
+            path = ("spec", "replicas")
+            hidden = word.replicas == 0 and not (
+                _owners(after, path) or leaves_a_trace(before, after, *path)
+            )
+            if hidden and (owed or restore_of(before) is not None):
+                # ``kubectl scale`` to 0 leaves nobody who holds the field, as our sleep does.
+                will.replicas |= will.recent | {0}
+                self._doubts(will)
+                self._release(key, will, 0)
+            else:
+                self._said_replicas(key, will, before, after, word.replicas, slept=slept)
+        will.recent |= will.replicas
         wakes = slept and will.template != template and brakes(will.rest)[1] > 0
         if wakes and max(will.replicas) > 0 and not (will.excluded or will.copied):
             self._wakes = at, "a roll-out with a partition began while it slept"
@@ -641,7 +666,7 @@ class SpaceModel:
             if will.when_scaled:
                 will.when_scaled = frozenset({when_scaled_of(live)})
             will.tampered = will.retained_asleep = False
-            will.steady = True
+            will.steady, will.recent = True, will.replicas
             if will.excluded is Exclusion.ASLEEP:
                 will.excluded = Exclusion.DURING
             will.quiet = ownership_of(live)
