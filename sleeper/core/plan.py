@@ -181,7 +181,7 @@ def never_slept(live: JsonObject, *, kind: WorkloadKind, entry: Entry) -> bool:
     more where annotations move it; and it turns the guards, too.
     """
     once = entry.slept_from > 0 and generation_of(live) == entry.slept_from + 1
-    if once and kind.fence is None:
+    if once and kind.fence is None and raw_note(live) is None:
         return True
     recorded = (guard for guard in kind.guards if guard.pointer in entry.fields)
     return any(guard.read(live) == entry.fields[guard.pointer] for guard in recorded)

@@ -35,6 +35,8 @@ class Server(Protocol):
 
     async def patch(self, live: Json, *ops: JsonOp) -> Json: ...
 
+    async def scale(self, live: Json, replicas: int) -> Json: ...
+
 
 @dataclass
 class Model:
@@ -53,6 +55,11 @@ class Model:
         path = f"/apis/apps/v1/namespaces/x/{plural}/{live['metadata']['name']}"
         patched: Json = msgspec.json.decode(await self.api.json_patch(path, ops))
         return patched
+
+    async def scale(self, live: Json, replicas: int) -> Json:
+        key = live["kind"], live["metadata"]["name"]
+        self.api.scale(*key, replicas, manager="scaler")
+        return self.api.objects[key]
 
 
 @dataclass
@@ -81,6 +88,12 @@ class Real:
         path = f"{path_of(live, self.space.name)}/{live['metadata']['name']}"
         patched: Json = msgspec.json.decode(await self.client.json_patch(path, ops))
         return patched
+
+    async def scale(self, live: Json, replicas: int) -> Json:
+        path = f"{path_of(live, self.space.name)}/{live['metadata']['name']}"
+        body = {"spec": {"replicas": replicas}}
+        await self.space.api.merge(f"{path}/scale?fieldManager=scaler", body)
+        return await self.space.api.get(path)
 
 
 @pytest_asyncio.fixture
@@ -131,6 +144,16 @@ def asleep(live: Json, *, before: Sequence[JsonOp] = ()) -> list[JsonOp]:
 
 
 KINDS = pytest.mark.parametrize("make", [deployment, stateful_set])
+
+
+@KINDS
+async def test_who_scales_holds_the_field_but_a_zero_is_held_by_nobody(
+    server: Server, make: Callable[[], Json]
+) -> None:
+    live = await server.scale(await server.create(make()), 5)
+    assert owns_replicas(live, "scaler")
+    live = await server.scale(live, 0)
+    assert not any(owns_replicas(live, manager) for manager in ("scaler", "kubectl"))
 
 
 @KINDS

@@ -107,7 +107,8 @@ async def test_a_forged_note_is_not_believed_and_the_record_brings_the_object_ba
     before = essence(api)
     await sleep_once(api)
     annotations = api.objects["Deployment", "web"]["metadata"]["annotations"]
-    annotations[RESTORE] = json.dumps(json.loads(annotations[RESTORE]) | change)
+    forged = json.dumps(json.loads(annotations[RESTORE]) | change)
+    api.annotate("Deployment", "web", RESTORE, forged)
 
     assert (await flights(api).wake(SPACE.uid, Reason.TOUCHED)).ok
 

@@ -31,6 +31,7 @@ from tests.siege.model import (
     replicas_of,
     restore_of,
     template_of,
+    when_scaled_of,
 )
 from tests.support import manifests
 from tests.support.api import Api, ApiError, path_of
@@ -561,8 +562,8 @@ class Owner:
 
     async def _write(self, key: Key, how: str, changes: Json, word: Word) -> None:
         for _ in range(_TRIES):
-            owed = word.replicas == 0 and await self._is_owed(key)
             before = await self._live(key)
+            owed = word.replicas == 0 and await self._is_owed(key, before)
             if how == "scale" and (word.replicas is None or set(changes["spec"]) != {"replicas"}):
                 how = "patch"
             try:
@@ -574,19 +575,28 @@ class Owner:
                         raise NotNowError("a conflict with another manager") from error
                     continue
                 raise
+            owed = owed or (word.replicas == 0 and await self._is_owed(key, before))
             self.model.wrote(key, before, after, word, at=time.time(), owed=owed)
             return
         raise NotNowError("somebody else writes all the time")
 
-    async def _is_owed(self, key: Key) -> bool:
-        """Whether a sleep that was complete is on record, and the workload not noted as back."""
-        return any(
-            record.get("status", {}).get("sleepingSince")
-            and (entry["kind"], entry["name"]) == key
-            and entry.get("backAt") is None
-            for record in await self._records()
-            for entry in record["spec"]["entries"]
-        )
+    async def _is_owed(self, key: Key, live: Json) -> bool:
+        """Whether a workload that is scaled to 0 now looks like one that a sleep has turned.
+
+        A sleep on record names it, and no wake has noted it as back. Told apart it is only before
+        its turn: by one single step of its generation, where annotations are steps too, or by a
+        claim policy that a sleep would have turned.
+        """
+        for record in await self._records():
+            for entry in record["spec"]["entries"]:
+                if (entry["kind"], entry["name"]) != key or entry.get("backAt") is not None:
+                    continue
+                first = live["metadata"]["generation"] == entry.get("sleptFrom")
+                told = (first and key[0] == "Deployment") or (
+                    "Delete" in str(entry["fields"]) and when_scaled_of(live) == "Delete"
+                )
+                return not told
+        return False
 
     def _conflict(self, message: str) -> None:
         ours = 'with \\"sleeper\\"' in message or 'with "sleeper"' in message

@@ -85,10 +85,11 @@ def _scale(replicas: int) -> Callable[[ModelApi, SpaceModel], None]:
         before = copy.deepcopy(api.objects[WEB])
         if replicas_of(before) != replicas:
             api.scale(*WEB, replicas)
+        generation = before["metadata"]["generation"]
         owed = any(
-            record.sleeping_since is not None
-            and any(e.ref.name == "web" and e.back_at is None for e in record.entries)
+            entry.ref.name == "web" and entry.back_at is None and entry.slept_from != generation
             for record in api.stored.values()
+            for entry in record.entries
         )
         after = copy.deepcopy(api.objects[WEB])
         will.wrote(WEB, before, after, Word(replicas=replicas), owed=owed)

@@ -170,7 +170,10 @@ class ModelApi:
             live["metadata"]["generation"] += 1
 
     def scale(self, kind: str, name: str, replicas: int, *, manager: str = "kubectl") -> None:
-        """``kubectl scale``: the owner's hand; to what is there already it leaves no trace."""
+        """``kubectl scale``: the owner's hand; to what is there already it leaves no trace.
+
+        Scaled to 0, nobody holds the field: a Scale object does not show a 0.
+        """
         live = self.objects[kind, name]
         if live["spec"]["replicas"] == replicas:
             return
@@ -183,7 +186,8 @@ class ModelApi:
             "fieldsV1": {"f:spec": {"f:replicas": {}}},
         }
         self._take(live, ["/spec/replicas"])
-        live["metadata"]["managedFields"].append(entry)
+        if replicas:
+            live["metadata"]["managedFields"].append(entry)
         live["spec"]["replicas"] = replicas
         live["metadata"]["generation"] += 1
 
