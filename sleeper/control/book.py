@@ -36,7 +36,8 @@ class SpacePage:
         no_flight_before: what is on record is not gone on with before this instant, because the
             last flight could not end it.
         reversals: sleeps that somebody undid at once.
-        release_pending: a person woke it in spite of ``desired: asleep``, which still stands.
+        asked_at: since when ``desired: asleep`` has been seen to stand while it is awake.
+        release_pending: a person used it in spite of ``desired: asleep``, which still stands.
         asleep: it was asleep when it was last looked at.
         slept: which sleep is on record: epoch and decision.
         ceiling: the record is of a time line that ended when the clock was set back: what it says
@@ -53,6 +54,7 @@ class SpacePage:
     alike: Failures = field(default_factory=Failures)
     no_flight_before: datetime | None = None
     reversals: Reversals = field(default_factory=Reversals)
+    asked_at: datetime | None = None
     release_pending: bool = False
     asleep: bool = False
     slept: tuple[int, datetime] | None = None
@@ -155,6 +157,8 @@ class SpaceBook:
             page.reversals = replace(page.reversals, at=_moved(page.reversals.at, step.by))
             if not step.back:
                 continue
+            if page.asked_at is not None:
+                page.asked_at = min(page.asked_at, step.began)
             if page.turned_back_at is not None:
                 page.turned_back_at = min(page.turned_back_at, step.began)
             if page.slept is not None:

@@ -232,6 +232,7 @@ class Dispatcher:
         if not verdict.notice and verdict.kind is not VerdictKind.FALL_ASLEEP:
             # Also where another replica leads: what ended the notice may be over when we do.
             assessment.page.noticed_at = None
+        _take_back(assessment, now)
         if assessment.page.release_pending and assessment.record is None:
             # Until the watch shows it: what was written a moment ago may not have come back yet.
             if assessment.reading.policy.desired.value is Desired.ASLEEP:
@@ -484,3 +485,20 @@ def _is_asked_for(assessment: Assessment, now: datetime) -> bool:
     policy = assessment.reading.policy
     until = policy.keep_awake_until.value
     return policy.desired.value is Desired.AWAKE or (until is not None and until > now)
+
+
+def _take_back(assessment: Assessment, now: datetime) -> None:
+    """A touch later than ``desired: asleep`` takes it back, also where something holds the Space.
+
+    Else the order would outlast any use, and be followed at once when the hold ends.
+    """
+    page, touch = assessment.page, assessment.snapshot.last_touch
+    if assessment.record is not None or (
+        assessment.reading.policy.desired.value is not Desired.ASLEEP
+    ):
+        page.asked_at = None
+        return
+    if page.asked_at is None:
+        page.asked_at = now
+    if touch is not None and touch.at > page.asked_at:
+        page.release_pending = True

@@ -679,6 +679,29 @@ async def test_a_late_write_is_undone_in_a_namespace_that_is_no_space_any_more()
         assert world.powers == []
 
 
+async def test_a_touch_takes_back_an_order_to_sleep_that_something_held() -> None:
+    world = World()
+    world.add("a", desired="asleep", keep_awake_until="2026-03-02T13:00:00Z")
+    async with world.running():
+        world.later(minutes=1)
+        world.api.touch("a")
+        await eventually(lambda: "release a" in world.herald.told, within=5)
+        world.annotate("a")
+        world.later(minutes=59)
+        await world.settled()
+        assert world.flights.flown == []
+
+
+async def test_a_touch_before_an_order_to_sleep_does_not_take_it_back() -> None:
+    world = World()
+    world.api.touch("a")
+    world.add("a", desired="asleep", keep_awake_until="2026-03-02T13:00:00Z")
+    async with world.running():
+        world.later(hours=2)
+        await world.flown(("sleep", "a", Reason.DESIRED_ASLEEP))
+    assert "release a" not in world.herald.told
+
+
 async def test_what_was_restored_asleep_comes_back_when_somebody_asks_for_the_space() -> None:
     world = World()
     world.flights.copies.add("a")
