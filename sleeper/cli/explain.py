@@ -64,7 +64,7 @@ def _decision(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if answer[key] is not None:
             yield key.replace("_", " "), relative(answer[key], now=at, exact=True)
     if not answer["acts"]:
-        yield "mode", "observe: nothing is touched"
+        yield "mode", "observe: nothing is put to sleep; what sleeps is still woken"
 
 
 def _section(title: str, rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> Iterator[str]:

@@ -268,7 +268,9 @@ class Config:
     """All settings."""
 
     mode: Mode = setting(
-        "`observe`: everything is decided, recorded and metered, nothing is touched.", Mode.ACT
+        "`observe`: everything is decided, recorded and metered, and nothing is put to sleep; "
+        "what sleeps already is still woken. **Begin with `observe`: the default acts.**",
+        Mode.ACT,
     )
     namespace: str = setting(
         "Our own namespace: the Lease and the sleep records are kept in it.", "sleeper-system"

@@ -157,7 +157,10 @@ _FORMS: Final[Mapping[Any, str]] = {
     float: "number",
     Path: "path",
     timedelta: "a duration such as `90m`, `2h30m`, `1d`, or a number of seconds",
-    SleepAfter: "a duration such as `90m`, `2h30m`, `1d`, a number of seconds, or `never`",
+    SleepAfter: (
+        "a duration such as `90m`, `2h30m`, `1d`, or a number of seconds, more than 0 and at most "
+        "ten years; or `never`"
+    ),
     ZoneInfo: "an IANA time zone such as `Europe/Berlin`",
     AwakeHours: "`Mon-Fri 08:00-19:00; Sat 10:00-14:00`",
 }

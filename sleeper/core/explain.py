@@ -73,7 +73,7 @@ class Explanation:
         would_change: what would lead to another verdict, one half sentence each.
         looks_again_at: when time alone may change it; None: only news can.
         next_transition: when it would sleep or wake if nothing happens; None: not foreseen.
-        acts: False in mode ``observe``: nothing is touched.
+        acts: False in mode ``observe``: nothing is put to sleep.
     """
 
     space: str
@@ -167,7 +167,7 @@ def _saw(snapshot: Snapshot, policy: SleepPolicy, now: datetime) -> Iterator[Fac
         yield Fact(about="stream", what=f"{stream.resource} open since {opened}")
     holding = {id(hazard) for hazard in holds(snapshot, policy, now)}
     for hazard in snapshot.hazards:
-        effect = "holds it awake" if id(hazard) in holding else "accepted"
+        effect = "holds it awake" if id(hazard) in holding else "does not hold it"
         yield Fact(about=hazard.subject, what=f"{hazard.message} ({effect})")
     hours = policy.awake_hours.value
     if hours is not None:
@@ -323,7 +323,7 @@ def _would_change(
     if snapshot.sleep is None and verdict.notice and verdict.reason is not Reason.IDLE_NOTICE:
         yield f"a hold such as {names.KEEP_AWAKE_UNTIL} before {_when(verdict)}"
     if reading.policy.mode.value is Mode.OBSERVE:
-        yield f"{names.MODE} act: in mode observe nothing is touched"
+        yield f"{names.MODE} act: in mode observe nothing is put to sleep"
 
 
 def _traffic_alone_is_blind(snapshot: Snapshot, reading: PolicyReading, at: datetime) -> bool:

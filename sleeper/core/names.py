@@ -86,11 +86,17 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
     AnnotationSpec(
         key=MODE,
         form="`act` or `observe`",
-        help="`observe`: everything is decided, recorded and metered, nothing is touched.",
+        help=(
+            "`observe`: everything is decided, recorded and metered, and nothing is put to sleep; "
+            "what sleeps already is still woken."
+        ),
     ),
     AnnotationSpec(
         key=SLEEP_AFTER,
-        form="a duration such as `90m`, `2h30m`, `1d`, a number of seconds, or `never`",
+        form=(
+            "a duration such as `90m`, `2h30m`, `1d`, or a number of seconds, more than 0 and at "
+            "most ten years; or `never`"
+        ),
         help="Idle time after which the Space sleeps.",
     ),
     AnnotationSpec(
@@ -114,7 +120,11 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
     AnnotationSpec(
         key=DESIRED,
         form="`auto`, `asleep` or `awake`",
-        help="What the owner wants; a person's touch turns `asleep` back to `auto`.",
+        help=(
+            "What is wanted; a person's touch turns `asleep` back to `auto`. `sleeper "
+            "sleep` writes `asleep` here, whatever stood here, and takes `keep-awake-until` away; "
+            "`sleeper wake` takes `asleep` away."
+        ),
     ),
     AnnotationSpec(
         key=DESIRED_REASON,
@@ -128,7 +138,7 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
     ),
     AnnotationSpec(
         key=NOTICE,
-        form="a duration such as `10m`, or `0`",
+        form="a duration such as `10m`, at most ten years, or `0`",
         help="How long before sleeping the owner is told; a touch, a hold or a veto ends it.",
     ),
     AnnotationSpec(
@@ -184,7 +194,10 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
         by_us=True,
     ),
     AnnotationSpec(
-        key=EPOCH, form="a whole number", help="Counts the sleeps of this Space.", by_us=True
+        key=EPOCH,
+        form="a whole number",
+        help="Number of the latest sleep, in milliseconds since 1970; it only grows.",
+        by_us=True,
     ),
     AnnotationSpec(
         key=SCHEDULE_CURSOR,

@@ -372,7 +372,7 @@ def _sleep_after(text: str) -> timedelta | Never:
     duration = parse_duration(text)
     if not duration:
         # Elsewhere 0 means "off" as often as "at once"; nobody's workloads should hang on a guess.
-        raise _ExplainedError("`0` says nothing")
+        raise _ExplainedError("`0` is not allowed; `sleeper sleep` puts it to sleep now")
     return duration
 
 

@@ -123,5 +123,5 @@ MEANING: dict[Reason, str] = {
     Reason.BACKING_OFF: "A sleep failed recently; the next try waits.",
     Reason.ASLEEP: "Asleep, and nothing asks for it.",
     Reason.NOT_LEADER: "Another replica holds the Lease; only it puts Spaces to sleep.",
-    Reason.OBSERVE_MODE: "`mode: observe`: decided, but nothing is touched.",
+    Reason.OBSERVE_MODE: "`mode: observe`: decided, but nothing is put to sleep.",
 }

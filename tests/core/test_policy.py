@@ -79,7 +79,8 @@ def test_every_annotation_of_the_owner_is_read() -> None:
     ("key", "value", "form"),
     [
         ("sleep-after", "soon", "`90m`"),
-        ("sleep-after", "0", "says nothing"),
+        ("sleep-after", "0", "`0` is not allowed; `sleeper sleep` puts it to sleep now"),
+        ("sleep-after", "99999d", "at most ten years"),
         ("timezone", "Mars/Olympus", "IANA"),
         ("timezone", "Europe", "IANA"),
         ("timezone", "../../etc/passwd", "IANA"),
