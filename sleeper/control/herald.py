@@ -184,13 +184,14 @@ class Herald:
         fresh = sorted(notes - before, key=lambda note: (note.on, str(note)))
         for _, group in groupby(fresh, key=lambda note: note.on):  # one line and Event an object
             about = tuple(group)
+            ignored = all(note.ignored for note in about)
             for note in about:
                 self._recorder.policy_problem(note.key if note.key in _KEYS else _UNKNOWN_KEY)
             told = "; ".join(map(str, about))
             log.warning("annotation_unreadable", space=namespace.metadata.name, detail=told)
             await self._events.record(
                 regarding=namespace,
-                reason=reason.value,
+                reason=(Reason.ANNOTATION_IGNORED if ignored else reason).value,
                 note=told,
                 action="ReadPolicy",
                 type="Warning",

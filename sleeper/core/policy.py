@@ -152,12 +152,14 @@ class PolicyNote:
         value: its value.
         advice: what was expected, as half a sentence.
         on: ``Kind/name`` of the object that it stands on; empty for the namespace.
+        ignored: it has no effect at all, and holds nothing.
     """
 
     key: str
     value: str
     advice: str
     on: str = ""
+    ignored: bool = False
 
     @property
     def quoted(self) -> str:
@@ -314,12 +316,13 @@ def without_effect(key: str, value: str, on: Target) -> PolicyNote | None:
     if spec is not None and on in spec.targets:
         return None
     if spec is not None:
-        return PolicyNote(key=key, value=value, advice=f"{_NOT_HERE[on]}; {belongs(spec)}")
+        advice = f"{_NOT_HERE[on]}; {belongs(spec)}"
+        return PolicyNote(key=key, value=value, advice=advice, ignored=True)
     advice = "has no effect: the key is not known"
     if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT[on], n=1):
         meant = _SPECS[_PREFIX + near[0]]
         advice += f"; did you mean {meant.key} ({meant.form})?"
-    return PolicyNote(key=key, value=value, advice=advice)
+    return PolicyNote(key=key, value=value, advice=advice, ignored=True)
 
 
 def belongs(spec: AnnotationSpec) -> str:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NOT_A_SPACE = "NotASpace"
     # cannot tell
     POLICY_INVALID = "PolicyInvalid"
+    ANNOTATION_IGNORED = "AnnotationIgnored"
     INVENTORY_UNSYNCED = "InventoryUnsynced"
     SIGNALS_STALE = "SignalsStale"
     # the owner's word
@@ -78,6 +79,7 @@ MEANING: dict[Reason, str] = {
     Reason.TERMINATING: "The namespace is being deleted.",
     Reason.NOT_A_SPACE: "No tenant label that can be read; anything asleep is brought back.",
     Reason.POLICY_INVALID: "An annotation cannot be read; nothing sleeps sooner for it.",
+    Reason.ANNOTATION_IGNORED: "What stands there has no effect; it is named, and holds nothing.",
     Reason.INVENTORY_UNSYNCED: "Not all objects of the cluster have been listed yet.",
     Reason.SIGNALS_STALE: "A required signal has not been seen far enough.",
     Reason.DESIRED_AWAKE: "The owner set `desired: awake`.",

@@ -20,6 +20,7 @@ from sleeper.core.objects import (
     HorizontalPodAutoscaler,
     Ingress,
     KubeObject,
+    ReplicaSet,
     Service,
     SpaceObjects,
     StatefulSet,
@@ -125,8 +126,9 @@ _SHOWN: Final[Mapping[type[KubeObject], str]] = {GatewayRoute: "Route"}
 def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
     """What stands below a workload, which a sleep stops with all that it owns; once a workload.
 
-    It comes from the Pod template. ReplicaSets are only looked at for ``exclude``: their
-    controller copies there what stands on the Deployment.
+    It comes from the Pod template. ReplicaSets are only looked at for ``exclude``, and not where
+    a Deployment controls them: its controller copies there what stands on the Deployment, and
+    leaves it there when the owner takes it off.
     """
     written = [
         (obj, key, annotations[key])
@@ -134,7 +136,7 @@ def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
         for obj in group
         if (annotations := obj.metadata.annotations)
         for key in sorted(annotations.keys() & keys)
-        if key != names.EXCLUDE or is_excluded(obj)
+        if key != names.EXCLUDE or (is_excluded(obj) and not _is_copied_to(obj))
     ]
     if not written:
         return
@@ -156,7 +158,17 @@ def _below_in_vain(objects: SpaceObjects) -> Iterator[PolicyNote]:
             advice = f"has no effect; it belongs on {place}"
         else:
             advice = "has no effect; it belongs on the namespace"
-        yield PolicyNote(key=key, value=shortened(value), advice=f"on {name} {advice}", on=name)
+        yield PolicyNote(
+            key=key, value=shortened(value), advice=f"on {name} {advice}", on=name, ignored=True
+        )
+
+
+def _is_copied_to(obj: KubeObject) -> bool:
+    """Whether a Deployment's controller writes the annotations of an object, and not its owner."""
+    return isinstance(obj, ReplicaSet) and any(
+        owner.controller and owner.kind == Deployment.__name__ and is_listed(owner)
+        for owner in obj.metadata.owners()
+    )
 
 
 _EXCLUDE: Final = frozenset({names.EXCLUDE})
@@ -169,7 +181,7 @@ def _warning(kind: type[KubeObject], key: str, value: str, target: Target) -> Po
         return note
     if key in _OF_SLEEPERS and kind not in _SLEEPERS:
         advice = f"has no effect on a {kind.__name__}: only Deployments and StatefulSets sleep"
-        return PolicyNote(key=key, value=value, advice=advice)
+        return PolicyNote(key=key, value=value, advice=advice, ignored=True)
     reader, follows = _READ[key]
     try:
         reader(bounded(value))

@@ -47,9 +47,11 @@ class Patches:
 class Events:
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.reasons: list[str] = []
 
-    async def record(self, *, note: str, **_: Any) -> None:
+    async def record(self, *, note: str, reason: str, **_: Any) -> None:
         self.notes.append(note)
+        self.reasons.append(reason)
 
 
 async def test_keys_that_owners_invent_are_named_in_events_and_add_no_label_to_the_metric() -> None:
@@ -74,6 +76,36 @@ async def test_keys_that_owners_invent_are_named_in_events_and_add_no_label_to_t
         'sleeper_policy_problems_total{key="sleeper.dev/sleep-after"} 3.0',
         'sleeper_policy_problems_total{key="unknown"} 3.0',
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ({"slep-after": "1h"}, Reason.ANNOTATION_IGNORED),
+        ({"wave": "1"}, Reason.ANNOTATION_IGNORED),
+        ({"sleep-after": "soon"}, Reason.POLICY_INVALID),
+        ({"sleep-after": "soon", "slep-after": "1h"}, Reason.POLICY_INVALID),
+    ],
+)
+async def test_what_holds_nothing_is_told_by_a_reason_of_its_own(
+    written: dict[str, str], reason: Reason
+) -> None:
+    events = Events()
+    herald = Herald(client=Patches(), events=events, recorder=NullRecorder())
+    seen, reading = snapshot(), policy(written)
+    verdict = decide(seen, reading, NOW)
+    await herald.publish(
+        Assessment(
+            objects=SpaceObjects(namespace=Namespace(metadata=Metadata(name="shop", uid="u"))),
+            snapshot=seen,
+            reading=reading,
+            verdict=verdict,
+            page=SpacePage(state=SpaceState(rules="r", rules_since=NOW, woken_at=None)),
+            record=None,
+        )
+    )
+    assert events.reasons == [reason]
+    assert (verdict.reason is Reason.POLICY_INVALID) is (reason is Reason.POLICY_INVALID)
 
 
 async def test_a_fight_is_told_once_with_the_other_writers_name() -> None:

@@ -99,7 +99,7 @@ def test_an_exclude_below_a_workload_is_named_once_with_the_place_where_it_has_a
     place: str,
 ) -> None:
     below = {
-        "replica_sets": [thing("web-1", owner="Deployment/web")],
+        "replica_sets": [thing("web-1", owner=reference("Deployment/web", controller=False))],
         "pods": [thing(f"web-1-{i}", owner="ReplicaSet/web-1") for i in range(3)],
     }
     for obj in below[place]:
@@ -111,6 +111,18 @@ def test_an_exclude_below_a_workload_is_named_once_with_the_place_where_it_has_a
         f"sleeper.dev/exclude: 'true' on {name} has no effect: "
         "it sleeps with Deployment/web, where it belongs"
     )
+
+
+def test_what_a_deployments_controller_copied_to_its_replica_sets_is_no_word_of_the_owner() -> None:
+    """It leaves an ``exclude`` there also after the owner has taken it off the Deployment."""
+    copied = {"sleeper.dev/exclude": "true"}
+    objects = space(
+        deployments=[thing("web", spec={"replicas": 1})],
+        replica_sets=[
+            thing(f"web-{n}", owner="Deployment/web", annotations=copied) for n in range(2)
+        ],
+    )
+    assert said(objects) == []
 
 
 @pytest.mark.fault(7)
