@@ -299,7 +299,7 @@ class Sleep:
             return FlightResult(
                 ok=False,
                 reason=self._turned_back_by,
-                message="it is wanted again",
+                message="it does not fall asleep: it is wanted again",
                 gave_way=True,
             )
         if self._moved_on:

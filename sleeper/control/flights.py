@@ -280,7 +280,8 @@ class Flights:
         await self._events.record(
             regarding=objects.namespace,
             reason=done if result.ok else result.reason.value,
-            note=f"{result.reason.value}: {result.message}",
+            # Elsewhere the Event's own reason says it already.
+            note=f"{result.reason.value}: {result.message}" if result.ok else result.message,
             action="FallAsleep" if kind == "sleep" else "WakeUp",
-            type="Normal" if result.ok else "Warning",
+            type="Normal" if result.ok or result.gave_way else "Warning",
         )

@@ -16,7 +16,7 @@ import structlog
 
 from metrics.instruments import Recorder
 from sleeper.control.assess import Assessment
-from sleeper.control.status import NamespacePatcher, rfc3339, wanted_annotations, write_annotations
+from sleeper.control.status import NamespacePatcher, wanted_annotations, write_annotations
 from sleeper.core import names
 from sleeper.core.hazards import emptied
 from sleeper.core.objects import Namespace, SpaceObjects
@@ -90,10 +90,8 @@ class Herald:
         )
         if not await self._write_beside(namespace, changes):
             return False
-        when = verdict.next_transition
         said = (
-            verdict.message,
-            None if when is None else f"sleeps at {rfc3339(when)}",
+            verdict.message.removesuffix("."),  # which says when it sleeps
             emptied(assessment.snapshot.hazards),
         )
         await self._events.record(

@@ -315,7 +315,7 @@ def _after_notice(
             return Verdict(
                 kind=VerdictKind.STAY_AWAKE,
                 reason=waiting,
-                message=f"{message}; notice runs until {format_instant(ready)}.",
+                message=f"{message}; sleeps at {format_instant(ready)}.",
                 recheck_at=recheck_at if told is None else soonest(ready, recheck_at),
                 next_transition=ready,
                 notice=True,

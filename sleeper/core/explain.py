@@ -310,6 +310,8 @@ def _would_change(
         change = _STREAM_ELSEWHERE
     if change is not None:
         yield change
+        if verdict.kind is VerdictKind.STAY_ASLEEP and verdict.reason is Reason.POLICY_INVALID:
+            yield _CHANGED_BY[Reason.ASLEEP]
     elif verdict.kind is VerdictKind.STAY_AWAKE:
         holding = holds(snapshot, reading.policy, at)
         yield from (hazard.advice or f"{hazard.subject} gone" for hazard in holding[:_MOST_ADVICE])

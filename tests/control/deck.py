@@ -48,10 +48,19 @@ class HeardEvents:
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.notes: list[str] = []
+        self.types: list[str] = []
 
-    async def record(self, *, reason: str, note: str, **_: object) -> None:
+    async def record(
+        self,
+        *,
+        reason: str,
+        note: str,
+        type: str = "Normal",  # noqa: A002 Kubernetes calls it so
+        **_: object,
+    ) -> None:
         self.reasons.append(reason)
         self.notes.append(note)
+        self.types.append(type)
 
 
 def model() -> ModelApi:

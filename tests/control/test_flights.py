@@ -589,7 +589,8 @@ class _Stuck:
 async def test_a_wake_ends_a_sleep_that_is_under_way() -> None:
     api = mixed_space()
     before = essence(api)
-    deck = flights(api)
+    events = HeardEvents()
+    deck = flights(api, events=events)
     woken: list[asyncio.Task[FlightResult]] = []
 
     async with asyncio.TaskGroup() as group:
@@ -607,6 +608,9 @@ async def test_a_wake_ends_a_sleep_that_is_under_way() -> None:
     assert woken[0].result() == woken[1].result(), "the second joined the first"
     assert woken[0].result().ok
     assert essence(api) == before
+    told = dict(zip(events.notes, zip(events.reasons, events.types, strict=True), strict=True))
+    # It gave way to its owner, which is no failure.
+    assert told["it does not fall asleep: it is wanted again"] == ("Touched", "Normal")
 
 
 @pytest.mark.fault(9)

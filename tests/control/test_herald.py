@@ -171,7 +171,9 @@ async def test_notice_is_one_patch_beside_what_was_seen_and_one_event_that_says_
         "sleeper.dev/last-activity-info": "",
     }
     (note,) = events.notes
-    assert note.endswith("sleeps at 2026-11-18T12:10:00Z")
+    assert note.endswith("; sleeps at 2026-11-18T12:10:00Z")
+    assert note.count("2026-11-18T12:10:00Z") == 1
+    assert ".;" not in note
 
 
 @pytest.mark.fault(8)

@@ -77,10 +77,19 @@ def test_a_sleeping_space_says_since_when_and_what_wakes_it() -> None:
     assert any("touch" in change for change in told.would_change)
 
 
-def test_in_mode_observe_it_says_that_nothing_is_touched() -> None:
+def test_in_mode_observe_it_says_that_nothing_is_put_to_sleep() -> None:
     told = explained(policy({"sleep-after": "1h", "mode": "observe"}))
     assert not told.acts
-    assert any("observe" in change for change in told.would_change)
+    assert any("observe nothing is put to sleep" in change for change in told.would_change)
+
+
+def test_a_sleeping_space_whose_annotations_cannot_be_read_is_woken_by_a_touch_too() -> None:
+    told = explained(policy({"sleep-after": "soon"}), sleep=sleep())
+    assert (told.verdict, told.reason) == (VerdictKind.STAY_ASLEEP, Reason.POLICY_INVALID)
+    mending, waking = told.would_change
+    assert mending.startswith("mending the annotations")
+    assert "a touch" in waking
+    assert "`sleeper wake`" in waking
 
 
 def test_what_cannot_be_read_stands_in_the_explanation() -> None:
