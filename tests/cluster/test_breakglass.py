@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from devcluster.client import Cluster
 
 from sleeper.control.flight_result import FlightSettings
@@ -27,6 +29,8 @@ WEB = manifests.deployment("web", replicas=2)
 DATABASE = manifests.stateful_set(
     "db", replicas=1, persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete"}
 )
+INSTALL = Path(__file__).parents[2] / "docs" / "install.md"
+ROLE = "sleeper-wake-all"
 CRDS = f"--filename={Path(__file__).parents[2] / 'deploy' / 'base' / 'crds.yaml'}"
 RECORDS = "/apis/sleeper.dev/v1alpha1/namespaces/sleeper-system/sleeprecords"
 
@@ -41,12 +45,29 @@ async def put_to_sleep(cluster: Cluster, space: LiveSpace) -> list[Any]:
     return before
 
 
-async def wake_everything(cluster: Cluster) -> tuple[int, str]:
+async def on_call(cluster: Cluster, directory: Path) -> Path:
+    """A kubeconfig of somebody with the rights that the page on installing names, and no others."""
+    (role,) = re.findall(rf"```yaml\n([^`]*\n  name: {ROLE}\n[^`]*)```", INSTALL.read_text())
+    bound = [f"--clusterrole={ROLE}", "--serviceaccount=default:on-call"]
+    await kubectl(cluster, "apply", "--filename=-", identity="admin", stdin=role)
+    for made in (["serviceaccount", "on-call"], ["clusterrolebinding", "on-call", *bound]):
+        manifest = await kubectl(cluster, "create", *made, "--dry-run=client", "--output=yaml")
+        await kubectl(cluster, "apply", "--filename=-", identity="admin", stdin=manifest)
+    token = await kubectl(cluster, "create", "token", "on-call", identity="admin")
+    config = yaml.safe_load(cluster.kubeconfig("admin").read_text())
+    for user in config["users"]:
+        user["user"] = {"token": token.strip()}
+    written = directory / "on-call.yaml"
+    written.write_text(yaml.safe_dump(config))
+    return written
+
+
+async def wake_everything(cluster: Cluster, kubeconfig: Path | None = None) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).parent / "sleeper",
         "wake",
         "--all",
-        f"--kubeconfig={cluster.kubeconfig('admin')}",
+        f"--kubeconfig={kubeconfig or cluster.kubeconfig('admin')}",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -60,11 +81,12 @@ async def specs(space: LiveSpace) -> list[Any]:
 
 
 async def test_everything_comes_back_from_the_records_alone(
-    cluster: Cluster, space: LiveSpace
+    cluster: Cluster, space: LiveSpace, tmp_path: Path
 ) -> None:
+    """With the rights that the page on installing names, and no others."""
     before = await put_to_sleep(cluster, space)
 
-    code, output = await wake_everything(cluster)
+    code, output = await wake_everything(cluster, await on_call(cluster, tmp_path))
 
     assert code == 0, output
     assert space.name in output
