@@ -7,14 +7,22 @@ stands on.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from sleeper.core.names import Target
 from sleeper.core.objects import KubeObject, Namespace, SpaceObjects
-from sleeper.core.policy import PolicyDefaults, PolicyNote, PolicyReading, read_policy
+from sleeper.core.policy import (
+    PolicyDefaults,
+    PolicyNote,
+    PolicyReading,
+    labels_in_vain,
+    read_policy,
+)
 from sleeper.core.workload_warnings import warnings_on, workload_warnings
 
 _FEW: Final = 16
-"""So few annotations are looked at again as cheaply as what was found is looked up."""
+"""So few annotations and labels are looked at again as cheaply as what was found is looked up."""
 
 _Version = tuple[str, str]
 
@@ -40,9 +48,11 @@ class Readings:
             if version is not None:
                 self._policies[namespace.metadata.name] = version, readings
         if has_routes not in readings:
-            readings[has_routes] = read_policy(
-                namespace.metadata.annotations or {}, self._defaults, has_routes=has_routes
-            )
+            meta = namespace.metadata
+            reading = read_policy(meta.annotations or {}, self._defaults, has_routes=has_routes)
+            if labels := labels_in_vain(meta.labels, meta.annotations, Target.NAMESPACE):
+                reading = replace(reading, warnings=(*reading.warnings, *labels))
+            readings[has_routes] = reading
         return readings[has_routes]
 
     def on_workloads(self, objects: SpaceObjects) -> tuple[PolicyNote, ...]:
@@ -51,14 +61,14 @@ class Readings:
         present: dict[_Version, tuple[PolicyNote, ...]] = {}
 
         def read(obj: KubeObject) -> tuple[PolicyNote, ...]:
-            annotations = obj.metadata.annotations
-            if not annotations:
+            written = len(obj.metadata.annotations or ()) + len(obj.metadata.labels or ())
+            if not written:
                 return ()
             version = _version(obj)
             found = before.get(version) if version is not None else None
             if found is None:
                 found = warnings_on(obj)
-            if version is not None and (found or len(annotations) > _FEW):
+            if version is not None and (found or written > _FEW):
                 present[version] = found
             return found
 

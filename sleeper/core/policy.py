@@ -318,10 +318,55 @@ def without_effect(key: str, value: str, on: Target) -> PolicyNote | None:
     if spec is not None:
         advice = f"{_NOT_HERE[on]}; {belongs(spec)}"
         return PolicyNote(key=key, value=value, advice=advice, ignored=True)
-    advice = "has no effect: the key is not known"
-    if near := get_close_matches(key.removeprefix(_PREFIX), _MEANT[on], n=1):
-        meant = _SPECS[_PREFIX + near[0]]
-        advice += f"; did you mean {meant.key} ({meant.form})?"
+    advice = f"has no effect: {_KEY_IS_NOT_KNOWN}{_meant(key, on)}"
+    return PolicyNote(key=key, value=value, advice=advice, ignored=True)
+
+
+_KEY_IS_NOT_KNOWN: Final = "the key is not known"
+
+
+def _meant(key: str, on: Target) -> str:
+    near = get_close_matches(key.removeprefix(_PREFIX), _MEANT[on], n=1)
+    if not near:
+        return ""
+    meant = _SPECS[_PREFIX + near[0]]
+    return f"; did you mean {meant.key} ({meant.form})?"
+
+
+def labels_in_vain(
+    labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None, on: Target
+) -> tuple[PolicyNote, ...]:
+    """Notes on labels that are meant for us: only the tenant is one, all else are annotations.
+
+    Args:
+        labels: of the object.
+        annotations: of the object; what is said there too need not be moved there.
+        on: the sort of object.
+    """
+    ours = {
+        key: value
+        for key, value in (labels or {}).items()
+        if names.is_owners(key) and key not in _LABELS and key not in (annotations or {})
+    }
+    return in_vain(written_by_owner(ours), on, _label_in_vain) if ours else ()
+
+
+_LABELS: Final = frozenset({names.LABEL_TENANT, names.LABEL_SPACE_UID})
+
+
+def _label_in_vain(key: str, value: str, on: Target) -> PolicyNote:
+    spec = _SPECS.get(key)
+    if spec is None:
+        return PolicyNote(
+            key=key,
+            value=value,
+            advice=f"is a label and has no effect: {_KEY_IS_NOT_KNOWN}{_meant(key, on)}",
+            ignored=True,
+        )
+    place = "the annotations"
+    if on not in spec.targets:
+        place += f" of {' or '.join(_PLACES[target] for target in reversed(spec.targets))}"
+    advice = f"is a label and has no effect; it belongs in {place}"
     return PolicyNote(key=key, value=value, advice=advice, ignored=True)
 
 

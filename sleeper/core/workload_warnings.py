@@ -30,6 +30,7 @@ from sleeper.core.policy import (
     PolicyNote,
     bounded,
     in_vain,
+    labels_in_vain,
     read_flag,
     read_local_data,
     unread,
@@ -47,7 +48,7 @@ LARGEST_WAVE: Final = 1_000_000
 def workload_warnings(
     objects: SpaceObjects, on: Callable[[KubeObject], tuple[PolicyNote, ...]] | None = None
 ) -> tuple[PolicyNote, ...]:
-    """Notes on annotations of our group, each naming the object that it stands on.
+    """Notes on annotations and labels of our group, each naming the object that it stands on.
 
     Args:
         objects: the Space's objects.
@@ -67,16 +68,20 @@ def workload_warnings(
 
 
 def warnings_on(obj: KubeObject) -> tuple[PolicyNote, ...]:
-    """Notes on the annotations of one object; they hold as long as its version is the same."""
-    annotations = obj.metadata.annotations
-    if not annotations:
+    """Notes on what one object carries; they hold as long as its version is the same."""
+    meta = obj.metadata
+    if not meta.annotations and not meta.labels:
         return ()
     kind = type(obj)
     name = f"{_SHOWN.get(kind, kind.__name__)}/{obj.metadata.name}"
     if kind in _OTHERS:
-        notes = in_vain(written_by_owner(annotations), Target.OTHER, without_effect)
+        on, warning = Target.OTHER, without_effect
     else:
-        notes = in_vain(written_by_owner(annotations), Target.WORKLOAD, partial(_warning, kind))
+        on, warning = Target.WORKLOAD, partial(_warning, kind)
+    notes = (
+        *in_vain(written_by_owner(meta.annotations or {}), on, warning),
+        *labels_in_vain(meta.labels, meta.annotations, on),
+    )
     return tuple(replace(note, advice=f"on {name} {note.advice}", on=name) for note in notes)
 
 

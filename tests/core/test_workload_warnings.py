@@ -194,3 +194,38 @@ def test_what_only_sleepers_have_a_use_for_is_named_on_others(key: str) -> None:
         f"sleeper.dev/{key}: '1' on DaemonSet/logs has no effect on a DaemonSet: only Deployments "
         "and StatefulSets sleep"
     ]
+
+
+def labelled(name: str, **labels: str) -> dict[str, Any]:
+    ours = {f"sleeper.dev/{key.replace('_', '-')}": value for key, value in labels.items()}
+    return thing(name, metadata={"labels": {"app": name, **ours}})
+
+
+def test_a_label_that_should_be_an_annotation_is_named_with_where_it_belongs() -> None:
+    web = labelled("web", exclude="true", sleep_after="8h", wavee="1", tenant="acme")
+    objects = space(deployments=[web], services=[labelled("web", exclude="true")])
+    assert said(objects) == [
+        "sleeper.dev/exclude: 'true' on Deployment/web is a label and has no effect; it belongs in "
+        "the annotations",
+        "sleeper.dev/sleep-after: '8h' on Deployment/web is a label and has no effect; it belongs "
+        "in the annotations of the namespace",
+        "sleeper.dev/wavee: '1' on Deployment/web is a label and has no effect: the key is not "
+        "known; did you mean sleeper.dev/wave (a whole number, default `0`)?",
+        "sleeper.dev/exclude: 'true' on Service/web is a label and has no effect; it belongs in "
+        "the annotations of a workload or the namespace",
+    ]
+    assert all(note.ignored for note in workload_warnings(objects))
+    assert not is_excluded(objects.deployments[0])
+
+
+def test_a_label_that_repeats_an_annotation_is_left_in_peace() -> None:
+    web = labelled("web", exclude="true")
+    web["metadata"]["annotations"] = {"sleeper.dev/exclude": "true"}
+    assert said(space(deployments=[web])) == []
+
+
+def test_of_many_labels_a_few_are_named_and_the_others_counted() -> None:
+    web = labelled("web", **{f"nap_{number}": "x" for number in range(100)})
+    notes = said(space(deployments=[web]))
+    assert len(notes) == 3
+    assert notes[-1].endswith("97 more keys are not known and were not looked at")
