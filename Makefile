@@ -50,7 +50,9 @@ check: lint ## Lint, types, layers, and every test that needs no cluster
 test: check ## Everything, on a real Kubernetes cluster of its own
 	$(DEVCLUSTER) $(BIN)/python -m pytest -m cluster $(PYTEST_FLAGS)
 
-demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 leaves it running)
+demo: setup ## Watch namespaces fall asleep and wake (KEEP=1 ends in a shell; leaving ends it)
+	@test -z "$(KEEP)" || test -t 0 || { \
+	  echo "KEEP=1 opens a shell in which to look around: it needs a terminal." >&2; exit 1; }
 	PYTHONPATH=deploy:deploy/devcluster KEEP=$(KEEP) $(DEVCLUSTER) $(BIN)/python -m demo
 
 bench: setup ## Measure what docs/figures.md shows (NAMES="decide sink" for some)

@@ -27,9 +27,17 @@ In this shell you might type:
 Leaving the shell takes everything down.
 """
 
+NEEDS_A_TERMINAL = (
+    "KEEP=1 opens a shell in which to look around, and leaving it takes everything down: it needs "
+    "a terminal, and standard input is none. Without KEEP the demo needs none."
+)
+
 
 def main() -> int:
     """Set the stage, tell the story, clean up."""
+    if os.environ.get("KEEP") and not sys.stdin.isatty():
+        print(NEEDS_A_TERMINAL, file=sys.stderr)
+        return 1
     cluster = Cluster.from_environment(os.environ)
     if cluster is None or not cluster.pod_network:
         print(
@@ -51,12 +59,12 @@ def main() -> int:
         narrator.start()
         tell(Cast(stage=stage, daemon=daemon, watcher=watcher, narrator=narrator))
         narrator.fact("That was the story; every scene was judged by the API server alone.")
-        if not os.environ.get("KEEP"):
+        if os.environ.get("KEEP"):
+            narrator.stop()
+            watcher.stop()
+            _look_around(cluster)
+        else:
             narrator.fact("To look around yourself: make demo KEEP=1")
-            return 0
-        narrator.stop()
-        watcher.stop()
-        _look_around(cluster)
         return 0
     except StoryError as error:
         narrator.failure(str(error))
