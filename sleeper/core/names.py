@@ -121,7 +121,7 @@ ANNOTATIONS: Final[tuple[AnnotationSpec, ...]] = (
         key=DESIRED,
         form="`auto`, `asleep` or `awake`",
         help=(
-            "What is wanted; a person's touch turns `asleep` back to `auto`. `sleeper "
+            "What is wanted; a touch turns `asleep` back to `auto`. `sleeper "
             "sleep` writes `asleep` here, whatever stood here, and takes `keep-awake-until` away; "
             "`sleeper wake` takes `asleep` away."
         ),
