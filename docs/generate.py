@@ -99,6 +99,7 @@ def annotations() -> str:
             f"A namespace with the label `{LABEL_TENANT}=<name>` is a Space; the label names who pays. The "
             f"name is {TENANT_FORM}; with any other value (an empty one too) the namespace is no Space: a warning "
             "says so, it never sleeps, it is not metered, and what is asleep in it is brought back. "
+            "It is the only label: every other key here is an annotation, and has no effect as a label. "
             "A value that cannot be read never makes a Space sleep sooner: the Space abstains and a "
             "warning names key, value and expected form."
         ),
