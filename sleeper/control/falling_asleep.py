@@ -121,6 +121,8 @@ class Sleep:
         if not record.complete:
             return await self._undo(Reason.WRITE_FAILED, "its record was not stored as a whole")
         if await self._is_over(record):
+            # Its sleep never got beyond the record, or a wake has brought all of it back.
+            self._attempts = Attempts(resumed=False)
             return await self._undo(Reason.LATE_WRITE, "its record was written late")
         return await self._carry_out(record)
 

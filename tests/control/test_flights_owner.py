@@ -69,6 +69,29 @@ def undisturbed(api: ModelApi) -> None:
 
 
 @pytest.mark.fault(3)
+async def test_a_record_that_lands_after_another_sleep_brings_nothing_up() -> None:
+    api = mixed_space()
+    held: list[Callable[[], Any]] = []
+
+    def hold(write: Callable[[], Any]) -> Any:
+        held.append(write)
+        raise Killed
+
+    strike(api, 0, hold)
+    await until_dead(flights(api).sleep(SPACE, IDLE))
+    undisturbed(api)
+    await settle(api, want=PowerState.ASLEEP)
+    await settle(api, want=PowerState.AWAKE)
+    speak(api)
+    for write in held:
+        write()
+
+    assert (await flights(api).sleep(SPACE, IDLE)).reason is Reason.LATE_WRITE
+
+    assert_heard(api)
+
+
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("other", range(WAKE_WRITES))
 @pytest.mark.parametrize("number", range(WAKE_WRITES))
 async def test_a_second_wake_leaves_at_zero_what_the_first_one_left_there(
