@@ -6,8 +6,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
@@ -16,13 +17,18 @@ import msgspec
 from sleeper import __version__
 from sleeper.cli.exits import CommandError, ExitCode
 from sleeper.core import names
+from sleeper.core.durations import format_instant
 from sleeper.core.jsonpatch import ABSENT, resolve
 from sleeper.core.notes import NOTE_POINTER
 from sleeper.core.objects import Namespace
 from sleeper.core.space import no_space_because, tenant_label
+from sleeper.core.text import shortened
 from sleeper.core.workloads import KINDS
 from sleeper.kube.client import KubeClient
 from sleeper.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from sleeper.kube.lease import Hold
 
 REQUEST_TIMEOUT_SECONDS: Final = 10.0
 NAMESPACES: Final = "/api/v1/namespaces"
@@ -112,6 +118,59 @@ async def at_zero_by_us(client: KubeClient, name: str) -> tuple[str, ...]:
                 if resolve(live, NOTE_POINTER) is not ABSENT and kind.is_at_zero(live)
             )
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSign:
+    """What the Lease tells of the daemon.
+
+    Attributes:
+        runs: whether somebody keeps it.
+        told: what was seen of it, as half a sentence.
+    """
+
+    runs: bool
+    told: str
+
+
+async def daemon_sign(client: KubeClient, namespace: str | None = None) -> DaemonSign | None:
+    """Whether a daemon runs, by its Lease.
+
+    None: that is not known. It may be kept elsewhere or be called otherwise, or whoever asks may
+    not read it, or clocks differ too much to tell.
+    """
+    from sleeper.config.settings import Config
+    from sleeper.kube.errors import KubeError
+    from sleeper.kube.lease import read_hold
+
+    usual = Config()
+    name = usual.lease.name
+    try:
+        hold = await read_hold(client, namespace=namespace or usual.namespace, name=name)
+    except KubeError:
+        return None
+    return sign_of(hold, SystemClock().now(), f"{namespace or usual.namespace}/{name}")
+
+
+def sign_of(hold: Hold, now: datetime, lease: str) -> DaemonSign | None:
+    """What a Lease tells at ``now``, by this machine's clock."""
+    if not hold.holder:
+        return DaemonSign(runs=False, told=f"nobody holds the Lease {lease}")
+    if hold.renewed_at is None:
+        return None
+    renewed = format_instant(hold.renewed_at)
+    overdue = now - hold.renewed_at - hold.promised
+    if overdue <= timedelta():
+        return DaemonSign(
+            runs=True, told=f"{shortened(hold.holder)} renewed the Lease {lease} at {renewed}"
+        )
+    if overdue <= _CLOCKS_DIFFER:
+        return None
+    return DaemonSign(runs=False, told=f"nobody has renewed the Lease {lease} since {renewed}")
+
+
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""By so much the daemon's clock may be behind ours."""
 
 
 def _usual_kubeconfig() -> Path | None:

@@ -13,10 +13,12 @@ import click
 
 from sleeper.cli.exits import CommandError, ExitCode
 from sleeper.cli.kubernetes import (
+    DaemonSign,
     Target,
     at_zero_by_us,
     connect,
     context_option,
+    daemon_sign,
     get_space,
     kubeconfig_option,
     namespace_path,
@@ -36,6 +38,10 @@ _ONLY_WITH_SPACES: Final = ("hold", "reason", "wait", "timeout")
 _ONLY_WITH_ALL: Final = ("namespace",)
 """Parameters of ``wake``."""
 
+_STILL_RUNS: Final = (
+    "Unless its mode is `observe`, it puts Spaces to sleep again by their rules, and those whose "
+    "owners asked for it at once. For all to stay awake, end it or set `mode: observe` first."
+)
 _LOOK_SECONDS: Final = 0.5
 _ASLEEP: Final = "asleep"
 
@@ -199,7 +205,11 @@ async def _wake_everything(target: Target, namespace: str) -> None:
         click.echo(line)
 
     async with connect(target) as client:
-        if not await wake_all(client, namespace=namespace, clock=SystemClock(), say=say):
+        back = await wake_all(client, namespace=namespace, clock=SystemClock(), say=say)
+        sign = await daemon_sign(client, namespace)
+        if sign is not None and sign.runs:
+            click.echo(f"A daemon still runs: {sign.told}. {_STILL_RUNS}", err=True)
+        if not back:
             raise CommandError("not everything is back; the lines above say what, and why")
     if not said:
         click.echo("Nothing sleeps.")
@@ -275,8 +285,21 @@ async def _wait_for(client: KubeClient, spaces: Sequence[str], wait: _Wait) -> N
                     await asyncio.sleep(_LOOK_SECONDS)
     except TimeoutError:
         states = "; ".join(shown.get(name, name) for name in pending)
+        more = _says_more(pending[0], await daemon_sign(client), wait)
         raise CommandError(
-            f"not done in {wait.timeout.total_seconds():g} s: {states}. It stays asked for; "
-            f"`sleeper explain {pending[0]}` says more",
+            f"not done in {wait.timeout.total_seconds():g} s: {states}. It stays asked for; {more}",
             ExitCode.TIMED_OUT,
         ) from None
+
+
+def _says_more(name: str, sign: DaemonSign | None, wait: _Wait) -> str:
+    """Where to turn next; who is not there answers no `sleeper explain`."""
+    without = ""
+    if PowerState.AWAKE in wait.states:
+        without = "`sleeper wake --all` brings everything back without one"
+    if sign is not None and not sign.runs:
+        return f"no daemon runs to do it ({sign.told})" + (without and f"; {without}")
+    more = f"`sleeper explain {name}` says more"
+    if sign is None and without:
+        more += f"; if no daemon answers there, {without}"
+    return more

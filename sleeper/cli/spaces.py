@@ -16,9 +16,11 @@ import click
 
 from sleeper.cli.exits import CommandError
 from sleeper.cli.kubernetes import (
+    DaemonSign,
     Target,
     connect,
     context_option,
+    daemon_sign,
     get_space,
     kubeconfig_option,
     list_spaces,
@@ -39,6 +41,9 @@ _WIDE: Final = (*_COLUMNS, "activity", "sleeping_since", "sleep_after", "awake_h
 _NO_STATE: Final = (
     "A Space without a state: no daemon in mode act has got to it yet. In mode observe nothing is "
     "written on namespaces; `sleeper explain SPACE` asks the daemon itself."
+)
+_LAST_WRITTEN: Final = (
+    "What is shown is what was written last; until one runs, nothing sleeps and nothing wakes."
 )
 _INSTANTS: Final = frozenset({"next", "last_activity", "sleeping_since"})
 _HELD: Final[Mapping[str, str]] = {
@@ -72,7 +77,8 @@ def spaces(
     All forms but `table` show the policy that holds, and where each value comes from. What no
     annotation says the daemon is asked for.
     """
-    found = asyncio.run(_read(name, Target(kubeconfig=kubeconfig, context=context)))
+    target = Target(kubeconfig=kubeconfig, context=context)
+    found, sign = asyncio.run(_read(name, target, ask_for_daemon=output in {"table", "wide"}))
     told, silent_because = ({}, None) if output == "table" else _ask(server)
     rows = [_row(namespace, told) for namespace in found]
     if output == "json":
@@ -88,6 +94,8 @@ def spaces(
         print_table(header, [[_cell(row, c, now=now) for c in columns] for row in rows])
         if any(row["state"] is None and row["no_space"] is None for row in rows):
             click.echo(_NO_STATE, err=True)
+        if sign is not None and not sign.runs:
+            click.echo(f"No daemon runs: {sign.told}. {_LAST_WRITTEN}", err=True)
         if silent_because is not None and any(
             _cell(row, column, now=now) == _NOT_KNOWN for row in rows for column in _HELD
         ):
@@ -101,9 +109,12 @@ def spaces(
             click.echo(f"{row['space']} is no Space: {row['no_space']}", err=True)
 
 
-async def _read(name: str | None, target: Target) -> list[Namespace]:
+async def _read(
+    name: str | None, target: Target, *, ask_for_daemon: bool
+) -> tuple[list[Namespace], DaemonSign | None]:
     async with connect(target) as client:
-        return await list_spaces(client) if name is None else [await get_space(client, name)]
+        found = await list_spaces(client) if name is None else [await get_space(client, name)]
+        return found, await daemon_sign(client) if ask_for_daemon and found else None
 
 
 def _ask(server: str) -> tuple[_Told, str | None]:

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ import msgspec
 import structlog
 
 from metrics.core.clock import Clock
+from metrics.core.instants import parse
 from metrics.recorder import Recorder
 from sleeper.core.jsonpatch import add, test
 from sleeper.core.objects import Metadata
@@ -87,6 +89,36 @@ class LeaseTiming:
                     f"{longer} ({long_seconds:g} s) must be longer than "
                     f"{shorter} ({short_seconds:g} s)"
                 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A Lease as somebody reads it who does not want it.
+
+    Attributes:
+        holder: who holds it; empty: nobody.
+        renewed_at: when, by the holder's clock; None: that is not known.
+        promised: how long it holds from then on.
+    """
+
+    holder: str
+    renewed_at: datetime | None
+    promised: timedelta
+
+
+async def read_hold(client: KubeClient, *, namespace: str, name: str) -> Hold:
+    """Who holds a Lease.
+
+    Raises:
+        KubeError: there is none, or it could not be read.
+    """
+    collection = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
+    spec = _decode(await client.get(f"{collection}/{quote(name, safe='')}")).spec
+    return Hold(
+        holder=spec.holder_identity or "",
+        renewed_at=parse(spec.renew_time or ""),
+        promised=timedelta(seconds=spec.lease_duration_seconds or 0),
+    )
 
 
 class Elector:

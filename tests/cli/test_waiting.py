@@ -16,6 +16,10 @@ from sleeper.core.power import PowerState
 from sleeper.kube.client import KubeClient
 
 
+async def no_sign(_client: Any) -> None:
+    """Nothing is known of a daemon."""
+
+
 async def test_what_stays_at_zero_is_said_once_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,6 +38,7 @@ async def test_what_stays_at_zero_is_said_once_and_fails(
     monkeypatch.setattr(power, "get_space", get_space)
     monkeypatch.setattr(power, "at_zero_by_us", at_zero_by_us)
     monkeypatch.setattr(power, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(power, "daemon_sign", no_sign)
     wait = power._Wait(states=frozenset({PowerState.AWAKE}), timeout=timedelta(seconds=0.3))
     with pytest.raises(CommandError, match="still at zero: Deployment/web"):
         await power._wait_for(cast("KubeClient", None), ["team-a"], wait)
