@@ -562,9 +562,11 @@ class SpaceModel:
         old, new = will.template, word.template or will.template
         if new != old:
             will.template = new
-            will.pods = self._rolled(
-                will, old, present=present, paused=paused, partition=partition, slept=slept
-            )
+            if not paused or will.pods != Pods(serve=Serve.HELD):
+                # Else it was created paused, and has no revision still, so no Pods.
+                will.pods = self._rolled(
+                    will, old, present=present, paused=paused, partition=partition, slept=slept
+                )
         elif any(brakes(before["spec"])) and not (paused or partition):
             will.pods = Pods() if new.starts else Pods(serve=Serve.ANY)
         wanted = present if word.replicas is None else word.replicas
@@ -744,7 +746,7 @@ class SpaceModel:
             return
         if pods:
             yield "stuck", f"{len(pods)} of its Pods run in a Space that sleeps"
-        if will.between:
+        if will.between and will.replicas != {0}:
             yield "lost", f"it was put to sleep between two revisions ({will.pods.serve.value})"
         if min(will.replicas) > 0 and not will.tampered and restore_of(live) is None:
             yield "lost", "it is at zero without a restore annotation"

@@ -19,6 +19,7 @@ from tests.siege.model import (
     SpaceModel,
     Template,
     Word,
+    template_of,
 )
 from tests.siege.plan import episode, furniture
 
@@ -323,3 +324,22 @@ def test_the_same_seed_makes_the_same_choices() -> None:
     assert drawn[0] == drawn[1]
     assert episode("b", 3, slots=4, seconds=20) != drawn[0]
     assert furniture("a", 1, 0) == furniture("a", 1, 0)
+
+
+def test_a_deployment_that_was_created_paused_has_no_pods_whatever_image_it_gets() -> None:
+    paused = told(workload(WEB, 3), paused=True)
+    model = SpaceModel()
+    model.created(paused)
+    after = workload(WEB, 3, image="2")
+    after = told(after, paused=True)
+    model.wrote(WEB, paused, after, Word(template=template_of(after)))
+
+    assert complaints(model, sight(after)) == []
+    assert complaints(model, sight(after, running=pods(WEB, 3, image="2"))) != []
+
+
+def test_a_paused_deployment_that_its_owner_has_at_zero_was_not_put_to_sleep() -> None:
+    off = told(workload(WEB, 0), paused=True)
+    model = SpaceModel()
+    model.created(off)
+    assert complaints(model, sight(off, power="Asleep"), asked=False) == []
