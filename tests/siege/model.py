@@ -229,6 +229,13 @@ class Will:
         )
 
 
+def _at_creation(live: Json) -> Pods:
+    """Which Pods a new workload is to run; one that is created paused has no revision, so none."""
+    if live["spec"].get("paused"):
+        return Pods(serve=Serve.HELD)
+    return Pods() if template_of(live).starts else Pods(serve=Serve.ANY)
+
+
 def template_of(live: Json) -> Template:
     """The template of a live workload."""
     template = live["spec"]["template"]
@@ -367,8 +374,7 @@ class SpaceModel:
             notes=notes_of(live),
             history=live["spec"]["revisionHistoryLimit"],
             recent=frozenset({replicas_of(live)}),
-            # One that is created paused has no revision, so no Pods.
-            pods=Pods(serve=Serve.HELD) if live["spec"].get("paused") else Pods(),
+            pods=_at_creation(live),
         )
 
     def deleted(self, key: Key) -> Will:
@@ -562,7 +568,7 @@ class SpaceModel:
         old, new = will.template, word.template or will.template
         if new != old:
             will.template = new
-            if not paused or will.pods != Pods(serve=Serve.HELD):
+            if not paused or will.pods not in (Pods(serve=Serve.HELD), Pods(serve=Serve.UNASKED)):
                 # Else it was created paused, and has no revision still, so no Pods.
                 will.pods = self._rolled(
                     will, old, present=present, paused=paused, partition=partition, slept=slept
