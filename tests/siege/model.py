@@ -292,13 +292,21 @@ def notes_of(live: Json) -> dict[str, str]:
 
 
 def ownership_of(live: Json) -> str:
-    """Who owns which field, without times and without what controllers report."""
+    """Who owns which field, without times and without what controllers report.
+
+    Nor who forged or stripped the restore annotation: it is sleeper's to write and to take away.
+    """
     entries = [
         {name: value for name, value in entry.items() if name != "time"}
-        for entry in live["metadata"].get("managedFields", ())
+        for entry in json.loads(json.dumps(live["metadata"].get("managedFields", ())))
         if entry.get("subresource") != "status" and entry["manager"] != "kube-controller-manager"
     ]
-    return json.dumps(sorted(entries, key=json.dumps), sort_keys=True)
+    for entry in entries:
+        annotations = entry["fieldsV1"].get("f:metadata", {}).get("f:annotations", {})
+        if annotations.pop(f"f:{RESTORE}", None) is not None and not annotations.keys() - {"."}:
+            entry["fieldsV1"].pop("f:metadata")
+    held = [entry for entry in entries if entry["fieldsV1"]]
+    return json.dumps(sorted(held, key=json.dumps), sort_keys=True)
 
 
 def is_ready(pod: Json) -> bool:

@@ -69,12 +69,12 @@ class Daemon:
                 env={key: value for key, value in os.environ.items() if key != "KUBECONFIG"},
             )
 
-    async def start(self, *, within: float = 30.0) -> None:
+    async def start(self, *, within: float = 120.0) -> None:
         """Start it and wait until it says that it is ready."""
         self.spawn()
         await self.until_ready(within=within)
 
-    async def until_ready(self, *, within: float = 30.0) -> None:
+    async def until_ready(self, *, within: float = 120.0) -> None:
         """Wait until ``/readyz`` is answered with 200."""
 
         async def ready() -> bool:
@@ -111,7 +111,7 @@ class Daemon:
         async def seen() -> bool:
             return 'signal_watermark_timestamp_seconds{signal="api"' in await self.metrics()
 
-        await eventually(seen, within=30, what="the API signal sees")
+        await eventually(seen, within=120, what="the API signal sees")
 
     def kill(self) -> None:
         """SIGKILL, and the process is gone."""
@@ -134,14 +134,14 @@ class Daemon:
         )
         return process.wait()
 
-    async def until_ended(self, *, within: float = 30.0) -> int:
+    async def until_ended(self, *, within: float = 120.0) -> int:
         """Wait for its end, which somebody else brings about; returns its exit code."""
         assert self._process is not None, "started"
         process = self._process
         await eventually(lambda: process.poll() is not None, within=within, what="the daemon ends")
         return process.wait()
 
-    async def restart(self, *, within: float = 30.0) -> None:
+    async def restart(self, *, within: float = 120.0) -> None:
         """Stop and start it."""
         await self.stop()
         await self.start(within=within)
