@@ -127,7 +127,7 @@ async def test_a_space_is_seen_with_all_it_holds_and_every_pod_is_told(
             len(view.pods),
         ) == (1, 1, 1, 1, 1, 3)
 
-    await eventually(complete, within=20)
+    await eventually(complete, within=60)
     found = inventory.by_uid(space.uid)
     assert found is not None
     assert found.metadata.name == space.name
@@ -137,7 +137,7 @@ async def test_a_space_is_seen_with_all_it_holds_and_every_pod_is_told(
     )
     await eventually(
         lambda: sum(c.new is None and told(c).metadata.namespace == space.name for c in news) == 2,
-        within=20,
+        within=60,
     )
     alive: set[str] = set()
     for change in (c for c in news if told(c).metadata.namespace == space.name):
@@ -167,7 +167,7 @@ async def test_nothing_is_listed_while_nothing_is_wrong(
 ) -> None:
     lists = recorder.total("list")
     await space.create(manifests.deployment("web", replicas=3))
-    await eventually(lambda: len(getattr(inventory.space(space.name), "pods", ())) == 3, within=20)
+    await eventually(lambda: len(getattr(inventory.space(space.name), "pods", ())) == 3, within=60)
     await asyncio.sleep(3)
     assert recorder.total("list") == lists
     assert recorder.total("relist") == 0
@@ -194,8 +194,8 @@ async def test_gateway_routes_are_followed_once_the_cluster_serves_them(
                 return "AlreadyExists" in str(error)
             return True
 
-        await eventually(created, within=20)
-        await eventually(lambda: _routes(inventory, space) == ["r"], within=20)
+        await eventually(created, within=60)
+        await eventually(lambda: _routes(inventory, space) == ["r"], within=60)
     finally:
         await api.delete(f"{path}/{crd['metadata']['name']}")
     await eventually(lambda: _routes(inventory, space) == [], within=30)

@@ -63,7 +63,7 @@ async def test_data_in_the_pod_alone_holds_its_space_until_its_owner_lets_it_go(
     layered = database(mounted=None)
     await in_layer.create(layered)
     await in_empty_dir.create(database(mounted=DATA))
-    await on_claim.create(database(mounted="/var/lib/postgresql", claims=True))
+    await on_claim.create(database(mounted=DATA, claims=True))
     daemon = new_daemon(replica("the-one", kubeconfig=cluster.kubeconfig("sleeper")))
     await daemon.start()
     spaces = (in_layer, in_empty_dir, on_claim)
