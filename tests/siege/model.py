@@ -583,6 +583,8 @@ class SpaceModel:
                 )
         elif any(brakes(before["spec"])) and not (paused or partition):
             will.pods = Pods() if new.starts else Pods(serve=Serve.ANY)
+        elif partition != brakes(before["spec"])[1] and will.pods.images:
+            will.pods = Pods(serve=Serve.ANY)  # a roll-out that was held goes on by some Pods
         wanted = present if word.replicas is None else word.replicas
         if wanted != present and not slept and will.between:
             stays = min(wanted, present) > 0 and (
