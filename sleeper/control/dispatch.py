@@ -265,7 +265,10 @@ class Dispatcher:
         if self._flights.has_late_writes(name):
             self._start(f"late/{name}", name, self._undo_late(name))
         namespace = self._assessor.namespace(name)
-        if namespace is None or misnamed(namespace) is None:
+        if namespace is None:
+            self._looked_at.discard(name)  # gone; another of that name is looked at as a new one
+            return
+        if misnamed(namespace) is None:
             return
         if self._leads(name) and not self._assessor.observes(name):
             self._start(f"label/{name}", name, self._herald.warn_of_label(namespace))
